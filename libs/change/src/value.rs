@@ -1,0 +1,120 @@
+//! [`Value`]: one value of one column, exactly.
+
+use std::fmt;
+
+/// The values of one row, in the order of its [`crate::Table`]'s columns.
+pub type Row = Vec<Value>;
+
+/// One value. Which kind a column has is said at [`crate::ColumnType`].
+///
+/// Times count in ticks of 100 ns, the finest that SQL Server keeps, so that nothing is rounded
+/// before it must be.
+#[derive(Clone, PartialEq)]
+pub enum Value {
+    /// SQL NULL.
+    Null,
+    /// A large value that an update did not touch and that the change table therefore left out:
+    /// not known, and not NULL (research A.0.4).
+    Unavailable,
+    /// `bit`
+    Bool(bool),
+    /// `tinyint` (0 to 255) and `smallint`
+    I16(i16),
+    /// `int`
+    I32(i32),
+    /// `bigint`
+    I64(i64),
+    /// `real`
+    F32(f32),
+    /// `float`
+    F64(f64),
+    /// Unscaled value: 123.45 of `decimal(9,2)` is 12345.
+    Decimal(i128),
+    /// A string. A lone surrogate of UTF-16 has become U+FFFD.
+    Text(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// The sixteen bytes in the order in which they are written as text.
+    Guid([u8; 16]),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// Ticks of 100 ns since midnight.
+    Time(i64),
+    /// Wall clock without zone: ticks of 100 ns since 1970-01-01T00:00, negative before it.
+    DateTime(i64),
+    /// A moment, and the offset that it was written with.
+    DateTimeOffset {
+        /// Ticks of 100 ns since 1970-01-01T00:00Z, UTC.
+        utc: i64,
+        /// Minutes east of UTC, -840 to 840.
+        offset_minutes: i16,
+    },
+}
+
+impl Value {
+    /// True for [`Value::Null`].
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// True for [`Value::Unavailable`].
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable)
+    }
+
+    /// The name of the kind, for messages that must not hold the value.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Unavailable => "an unavailable value",
+            Self::Bool(_) => "a boolean",
+            Self::I16(_) => "a 16-bit integer",
+            Self::I32(_) => "a 32-bit integer",
+            Self::I64(_) => "a 64-bit integer",
+            Self::F32(_) => "a 32-bit float",
+            Self::F64(_) => "a 64-bit float",
+            Self::Decimal(_) => "a decimal",
+            Self::Text(_) => "a string",
+            Self::Bytes(_) => "bytes",
+            Self::Guid(_) => "a GUID",
+            Self::Date(_) => "a date",
+            Self::Time(_) => "a time",
+            Self::DateTime(_) => "a timestamp",
+            Self::DateTimeOffset { .. } => "a timestamp with offset",
+        }
+    }
+
+    /// Bytes that the value holds in memory, roughly: what queues are bounded by.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        std::mem::size_of::<Self>()
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Bytes(bytes) => bytes.len(),
+                Self::Null
+                | Self::Unavailable
+                | Self::Bool(_)
+                | Self::I16(_)
+                | Self::I32(_)
+                | Self::I64(_)
+                | Self::F32(_)
+                | Self::F64(_)
+                | Self::Decimal(_)
+                | Self::Guid(_)
+                | Self::Date(_)
+                | Self::Time(_)
+                | Self::DateTime(_)
+                | Self::DateTimeOffset { .. } => 0,
+            }
+    }
+}
+
+/// Prints the kind and never the value: rows must not leak into logs and errors (promise 6).
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())
+    }
+}
