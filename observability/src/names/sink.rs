@@ -1,0 +1,127 @@
+//! What causeway-sink exports.
+
+use super::{Kind, Metric, Unit};
+
+/// Records read from Kafka.
+pub const ROWS_READ: Metric = Metric {
+    name: "causeway_sink_rows_read_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Records read from Kafka.",
+    labels: &["table"],
+};
+
+/// Rows committed; `operation` is `upsert` or `delete`.
+pub const ROWS_APPLIED: Metric = Metric {
+    name: "causeway_sink_rows_applied_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows committed to PostgreSQL.",
+    labels: &["table", "operation"],
+};
+
+/// Batches committed.
+pub const BATCHES: Metric = Metric {
+    name: "causeway_sink_batches_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Batches committed to PostgreSQL.",
+    labels: &[],
+};
+
+/// Size of batches.
+pub const BATCH_ROWS: Metric = Metric {
+    name: "causeway_sink_batch_rows",
+    kind: Kind::Histogram,
+    unit: Unit::Rows,
+    help: "Records in one batch.",
+    labels: &[],
+};
+
+/// Time of one PostgreSQL transaction.
+pub const APPLY_SECONDS: Metric = Metric {
+    name: "causeway_sink_apply_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time from the first statement of a batch to its commit.",
+    labels: &[],
+};
+
+/// End-to-end latency, for the newest change of each batch.
+pub const LATENCY_SECONDS: Metric = Metric {
+    name: "causeway_sink_latency_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time from the commit in SQL Server to the commit in PostgreSQL.",
+    labels: &[],
+};
+
+/// How far applying is behind Kafka.
+pub const LAG_RECORDS: Metric = Metric {
+    name: "causeway_sink_lag_records",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Records in Kafka that are not yet applied.",
+    labels: &[],
+};
+
+/// How far applying is behind the source.
+pub const LAG_SECONDS: Metric = Metric {
+    name: "causeway_sink_lag_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Age of the newest applied commit; 0 when all is applied.",
+    labels: &[],
+};
+
+/// What memory is bounded by.
+pub const BUFFER_BYTES: Metric = Metric {
+    name: "causeway_sink_buffer_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    help: "Bytes read and not yet committed to PostgreSQL.",
+    labels: &[],
+};
+
+/// Records set aside.
+pub const DEAD_LETTERS: Metric = Metric {
+    name: "causeway_sink_dead_letters_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Records that could not be applied and were set aside.",
+    labels: &["table", "reason"],
+};
+
+/// Tables created, columns added or widened.
+pub const SCHEMA_CHANGES: Metric = Metric {
+    name: "causeway_sink_schema_changes_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Changes made to target tables.",
+    labels: &["table"],
+};
+
+/// Failures that passed; `part` is `postgres`, `kafka` or `registry`.
+pub const ERRORS: Metric = Metric {
+    name: "causeway_sink_errors_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Failures that were tried again.",
+    labels: &["part"],
+};
+
+/// All of them.
+pub const ALL: &[&Metric] = &[
+    &ROWS_READ,
+    &ROWS_APPLIED,
+    &BATCHES,
+    &BATCH_ROWS,
+    &APPLY_SECONDS,
+    &LATENCY_SECONDS,
+    &LAG_RECORDS,
+    &LAG_SECONDS,
+    &BUFFER_BYTES,
+    &DEAD_LETTERS,
+    &SCHEMA_CHANGES,
+    &ERRORS,
+];

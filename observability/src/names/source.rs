@@ -1,0 +1,127 @@
+//! What causeway-source exports.
+
+use super::{Kind, Metric, Unit};
+
+/// Rows read; `phase` is `snapshot` or `stream`.
+pub const ROWS_READ: Metric = Metric {
+    name: "causeway_source_rows_read_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows read from SQL Server.",
+    labels: &["table", "phase"],
+};
+
+/// Rows in committed Kafka transactions.
+pub const ROWS_PUBLISHED: Metric = Metric {
+    name: "causeway_source_rows_published_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows committed to Kafka.",
+    labels: &["table"],
+};
+
+/// Bytes in committed Kafka transactions.
+pub const BYTES_PUBLISHED: Metric = Metric {
+    name: "causeway_source_published_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    help: "Bytes of keys and values committed to Kafka.",
+    labels: &[],
+};
+
+/// Source transactions published whole.
+pub const TRANSACTIONS: Metric = Metric {
+    name: "causeway_source_transactions_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Source transactions published.",
+    labels: &[],
+};
+
+/// Time of one Kafka commit.
+pub const COMMIT_SECONDS: Metric = Metric {
+    name: "causeway_source_kafka_commit_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time that a commit of a Kafka transaction took.",
+    labels: &[],
+};
+
+/// How far publishing is behind the source.
+pub const LAG_SECONDS: Metric = Metric {
+    name: "causeway_source_lag_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Age of the newest published commit; 0 when all is published.",
+    labels: &[],
+};
+
+/// How far SQL Server's own capture job is behind its log.
+pub const CAPTURE_LAG_SECONDS: Metric = Metric {
+    name: "causeway_source_capture_lag_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Age of the newest commit that SQL Server's capture job has recorded, while there is more in the log.",
+    labels: &[],
+};
+
+/// Time of one poll.
+pub const POLL_SECONDS: Metric = Metric {
+    name: "causeway_source_poll_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time that a poll of the change tables took.",
+    labels: &[],
+};
+
+/// What memory is bounded by.
+pub const BUFFER_BYTES: Metric = Metric {
+    name: "causeway_source_buffer_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    help: "Bytes read and not yet committed to Kafka.",
+    labels: &[],
+};
+
+/// Snapshot progress; `state` is `read` or `expected`.
+pub const SNAPSHOT_ROWS: Metric = Metric {
+    name: "causeway_source_snapshot_rows",
+    kind: Kind::Gauge,
+    unit: Unit::Rows,
+    help: "Rows of a table's snapshot, read so far and expected.",
+    labels: &["table", "state"],
+};
+
+/// Snapshot progress in chunks; `state` is `planned` or `done`.
+pub const SNAPSHOT_CHUNKS: Metric = Metric {
+    name: "causeway_source_snapshot_chunks",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Chunks of a table's snapshot, planned by the table's size and done.",
+    labels: &["table", "state"],
+};
+
+/// Failures that passed; `part` is `sqlserver`, `kafka`, `registry` or `source`.
+pub const ERRORS: Metric = Metric {
+    name: "causeway_source_errors_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Failures that were tried again.",
+    labels: &["part"],
+};
+
+/// All of them.
+pub const ALL: &[&Metric] = &[
+    &ROWS_READ,
+    &ROWS_PUBLISHED,
+    &BYTES_PUBLISHED,
+    &TRANSACTIONS,
+    &COMMIT_SECONDS,
+    &LAG_SECONDS,
+    &CAPTURE_LAG_SECONDS,
+    &POLL_SECONDS,
+    &BUFFER_BYTES,
+    &SNAPSHOT_ROWS,
+    &SNAPSHOT_CHUNKS,
+    &ERRORS,
+];
