@@ -1,0 +1,33 @@
+//! Kafka and the schema registry, as the services use them.
+//!
+//! # The promises
+//!
+//! * What a transaction holds is visible to readers whole or not at all; a twin that starts takes
+//!   over and fences the first ([`Transactional`]).
+//! * A reader sees committed records only, starts where it is told, and learns of it when its place
+//!   is gone: it never jumps silently ([`Consumer`]).
+//! * Queues are bounded by bytes.
+//!
+//! Reading order: [`config`] (how to connect), [`topic`] (the one place that names topics, keys,
+//! headers and subjects), [`admin`], [`producer`], [`consumer`], [`compacted`], [`registry`].
+//!
+//! librdkafka calls that wait run on threads where waiting is allowed; no async task is blocked for
+//! longer than it takes to copy a record.
+
+pub mod admin;
+pub mod compacted;
+pub mod config;
+pub mod consumer;
+mod context;
+pub mod error;
+pub mod producer;
+pub mod registry;
+pub mod topic;
+
+pub use admin::{Admin, TopicInfo, TopicSpec};
+pub use compacted::read_compacted;
+pub use config::{Config, RegistryConfig};
+pub use consumer::{Consumer, Message, Watermarks};
+pub use error::{Error, Fault};
+pub use producer::{Producer, Record, Transactional};
+pub use registry::{Registry, RegistryError};
