@@ -1,0 +1,180 @@
+//! Rows out of a table, as the values that the source's columns have.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use causeway_change::{Column, Row, Value};
+use futures_util::StreamExt as _;
+use tokio_postgres::CopyOutStream;
+
+use crate::{
+    PostgresError, Session,
+    copy::{RawRow, Reader},
+    decode, encode, identifier, types,
+};
+
+/// The rows of a table, streamed by binary COPY.
+pub struct TableRows<'a> {
+    stream: Pin<Box<CopyOutStream>>,
+    reader: Reader,
+    columns: &'a [Column],
+    table: String,
+}
+
+impl TableRows<'_> {
+    /// The next row; `None` after the last.
+    ///
+    /// # Errors
+    /// When the connection fails, or a value is not one that the source's column could hold.
+    pub async fn next_row(&mut self) -> Result<Option<Row>, PostgresError> {
+        loop {
+            if let Some(raw) = self.reader.next_row().map_err(|why| self.wrong("(all)", why))? {
+                return self.decode(&raw).map(Some);
+            }
+            match self.stream.next().await {
+                Some(Ok(bytes)) => self.reader.feed(&bytes),
+                Some(Err(error)) => {
+                    return Err(PostgresError::statement(format!("read {}", self.table), error));
+                }
+                None if self.reader.ended() => return Ok(None),
+                None => return Err(self.wrong("(all)", "the stream ended before its trailer")),
+            }
+        }
+    }
+
+    fn decode(&self, raw: &RawRow) -> Result<Row, PostgresError> {
+        let mut row = Vec::with_capacity(self.columns.len());
+        for (i, column) in self.columns.iter().enumerate() {
+            let field =
+                raw.field(i).ok_or_else(|| self.wrong(&column.name, "the field is missing"))?;
+            row.push(match field {
+                None => Value::Null,
+                Some(bytes) => {
+                    decode::value(column.ty, bytes).map_err(|why| self.wrong(&column.name, why))?
+                }
+            });
+        }
+        Ok(row)
+    }
+
+    fn wrong(&self, column: &str, why: &str) -> PostgresError {
+        PostgresError::Row {
+            table: self.table.clone(),
+            column: column.to_owned(),
+            why: why.to_owned(),
+        }
+    }
+}
+
+/// `"name"::type` for each column, so that a hand-made table with a wider type is compared by the
+/// source's type, and one with another kind fails by name.
+fn select_list(columns: &[Column]) -> Result<String, PostgresError> {
+    let list: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            Ok(format!("{}::{}", identifier::quote(&column.name)?, types::base_type(column.ty)))
+        })
+        .collect::<Result<_, PostgresError>>()?;
+    Ok(list.join(", "))
+}
+
+/// Streams all rows, in whatever order the server likes.
+///
+/// # Errors
+/// When the table or a column is missing or may not be read.
+pub async fn stream_table<'a>(
+    client: &Session,
+    table: &(String, String),
+    columns: &'a [Column],
+) -> Result<TableRows<'a>, PostgresError> {
+    let name = identifier::table(&table.0, &table.1)?;
+    let sql =
+        format!("COPY (SELECT {} FROM {name}) TO STDOUT (FORMAT binary)", select_list(columns)?);
+    let doing = format!("read {}.{}", table.0, table.1);
+    let stream = client.copy_out(&sql).await.map_err(|e| PostgresError::statement(&doing, e))?;
+    Ok(TableRows {
+        stream: Box::pin(stream),
+        reader: Reader::default(),
+        columns,
+        table: format!("{}.{}", table.0, table.1),
+    })
+}
+
+/// Reads the rows of the given keys, in no particular order; keys without a row are missing.
+///
+/// `key` are the indexes of the key's columns, each of `keys` has their values in that order.
+///
+/// # Errors
+/// As [`stream_table`], and when a key cannot be written in PostgreSQL.
+pub async fn select_by_keys(
+    client: &Session,
+    table: &(String, String),
+    columns: &[Column],
+    key: &[usize],
+    keys: &[Row],
+) -> Result<Vec<Row>, PostgresError> {
+    let mut rows = Vec::with_capacity(keys.len());
+    let key: Vec<&Column> = key.iter().filter_map(|&i| columns.get(i)).collect();
+    if key.is_empty() || keys.is_empty() {
+        return Ok(rows);
+    }
+    let name = identifier::table(&table.0, &table.1)?;
+    let shown = format!("{}.{}", table.0, table.1);
+    let doing = format!("read rows of {shown} by key");
+    let failed = |e| PostgresError::statement(&doing, e);
+    // The keys travel by COPY into a temporary table: no limit on their number, and their binary form
+    // is the one that the rows were written with.
+    let shape: Vec<String> = key
+        .iter()
+        .enumerate()
+        .map(|(i, column)| format!("k{i} {}", types::sql_type(column.ty)))
+        .collect();
+    client
+        .batch_execute(&format!(
+            "DROP TABLE IF EXISTS pg_temp.causeway_keys; CREATE TEMP TABLE causeway_keys ({})",
+            shape.join(", ")
+        ))
+        .await
+        .map_err(failed)?;
+    let mut copy = crate::copy::Rows::default();
+    for values in keys {
+        let out = copy.begin(key.len());
+        for (column, value) in key.iter().zip(values) {
+            encode::field(column, value, out).map_err(|error| PostgresError::Row {
+                table: shown.clone(),
+                column: error.column,
+                why: error.why,
+            })?;
+        }
+    }
+    let sink = client
+        .copy_in::<_, Bytes>("COPY pg_temp.causeway_keys FROM STDIN (FORMAT binary)")
+        .await
+        .map_err(failed)?;
+    let mut sink = Box::pin(sink);
+    futures_util::SinkExt::send(&mut sink, copy.finish()).await.map_err(failed)?;
+    sink.as_mut().finish().await.map_err(failed)?;
+    let join: Vec<String> = key
+        .iter()
+        .enumerate()
+        .map(|(i, column)| Ok(format!("t.{} = k.k{i}", identifier::quote(&column.name)?)))
+        .collect::<Result<_, PostgresError>>()?;
+    let list: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            Ok(format!("t.{}::{}", identifier::quote(&column.name)?, types::base_type(column.ty)))
+        })
+        .collect::<Result<_, PostgresError>>()?;
+    let sql = format!(
+        "COPY (SELECT {} FROM pg_temp.causeway_keys k JOIN {name} t ON {}) TO STDOUT (FORMAT binary)",
+        list.join(", "),
+        join.join(" AND ")
+    );
+    let stream = client.copy_out(&sql).await.map_err(failed)?;
+    let mut found =
+        TableRows { stream: Box::pin(stream), reader: Reader::default(), columns, table: shown };
+    while let Some(row) = found.next_row().await? {
+        rows.push(row);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,249 @@
+//! Rows of a table: a key range in key order, or the rows of given keys.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use causeway_change::{Row, Value};
+use futures_util::{Stream, StreamExt};
+
+use crate::{
+    Client, ColumnRead, Query, Record, SourceTable, SqlServerError,
+    client::Records,
+    identifier::{quote, table},
+    queries, types, value,
+};
+
+/// SQL Server takes at most 2100 parameters; a few are left for the protocol's own.
+const PARAMETERS_MAX: usize = 2_000;
+
+/// Rows whose key is greater than `after` and not greater than `upto`; `None` is no bound.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyRange {
+    /// Exclusive lower bound: one value for each key column.
+    pub after: Option<Vec<Value>>,
+    /// Inclusive upper bound: one value for each key column.
+    pub upto: Option<Vec<Value>>,
+}
+
+/// The rows of an answer, in the pipeline's words.
+#[derive(Debug)]
+pub struct TableRows<'a> {
+    records: Records<'a>,
+    source: &'a SourceTable,
+}
+
+impl TableRows<'_> {
+    /// The next row; `None` after the last. Cancel safe.
+    pub async fn next_row(&mut self) -> Result<Option<Row>, SqlServerError> {
+        self.next().await.transpose()
+    }
+}
+
+impl Stream for TableRows<'_> {
+    type Item = Result<Row, SqlServerError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        Pin::new(&mut this.records)
+            .poll_next(cx)
+            .map(|item| item.map(|record| record.and_then(|record| decode(record, this.source))))
+    }
+}
+
+/// A record that was selected by the table's own select list.
+fn decode(record: Record, source: &SourceTable) -> Result<Row, SqlServerError> {
+    decode_values(record.into_values(), source)
+}
+
+pub(crate) fn decode_values(
+    values: impl ExactSizeIterator<Item = tiberius::ColumnData<'static>>,
+    source: &SourceTable,
+) -> Result<Row, SqlServerError> {
+    if values.len() != source.columns.len() {
+        return Err(SqlServerError::Catalog(format!(
+            "a row of {} has {} columns, {} were expected",
+            source.id(),
+            values.len(),
+            source.columns.len()
+        )));
+    }
+    values
+        .zip(&source.columns)
+        .map(|(data, column)| {
+            value::from_wire(data, &column.ty, &column.name)
+                .map_err(|error| in_table(error, source))
+        })
+        .collect()
+}
+
+/// Names the table too.
+pub(crate) fn in_table(error: SqlServerError, source: &SourceTable) -> SqlServerError {
+    if let SqlServerError::Value { column, sent, expected } = error {
+        SqlServerError::Value { column: format!("{}.{column}", source.id()), sent, expected }
+    } else {
+        error
+    }
+}
+
+/// Asks for the rows of a key range in key order, at most `limit` of them.
+///
+/// Dropping the stream before its end closes the connection.
+pub async fn stream_table<'a>(
+    client: &'a mut Client,
+    source: &'a SourceTable,
+    range: &KeyRange,
+    limit: Option<u64>,
+) -> Result<TableRows<'a>, SqlServerError> {
+    let query = range_query(source, range, limit);
+    let records = client.stream(&query).await?;
+    Ok(TableRows { records, source })
+}
+
+/// Reads the rows of the given keys, in no particular order; keys without a row are missing.
+pub async fn select_by_keys(
+    client: &mut Client,
+    source: &SourceTable,
+    keys: &[Vec<Value>],
+) -> Result<Vec<Row>, SqlServerError> {
+    let per_key = source.table.key.len().max(1);
+    let mut rows = Vec::with_capacity(keys.len());
+    for keys in keys.chunks((PARAMETERS_MAX / per_key).clamp(1, 500)) {
+        let query = keys_query(source, keys);
+        for record in client.all(&query).await? {
+            rows.push(decode(record, source)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// The text of [`stream_table`].
+#[must_use]
+pub fn range_query(source: &SourceTable, range: &KeyRange, limit: Option<u64>) -> Query {
+    let keys: Vec<&ColumnRead> = source.key_reads().collect();
+    let mut query = Query::new(format!("read {}", source.id()), String::new());
+    let mut conditions = Vec::new();
+    if let Some(after) = &range.after {
+        let parameters = parameters(&mut query, &keys, after);
+        conditions.push(beyond(&keys, &parameters, ">", ">"));
+    }
+    if let Some(upto) = &range.upto {
+        let parameters = parameters(&mut query, &keys, upto);
+        conditions.push(beyond(&keys, &parameters, "<", "<="));
+    }
+    let top = limit.map_or_else(String::new, |n| format!("TOP ({n}) "));
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
+    let order = if keys.is_empty() {
+        String::new()
+    } else {
+        let columns: Vec<String> = keys.iter().map(|k| quote(&k.name)).collect();
+        format!(" ORDER BY {}", columns.join(", "))
+    };
+    query.text = format!(
+        "SELECT {top}{} FROM {}{filter}{order}",
+        queries::select_list(&source.columns),
+        table(source.id())
+    );
+    query
+}
+
+/// The text of [`select_by_keys`].
+#[must_use]
+pub fn keys_query(source: &SourceTable, keys: &[Vec<Value>]) -> Query {
+    let columns: Vec<&ColumnRead> = source.key_reads().collect();
+    let mut query = Query::new(format!("read rows of {} by key", source.id()), String::new());
+    let mut conditions = Vec::new();
+    for key in keys {
+        let parameters = parameters(&mut query, &columns, key);
+        let equal: Vec<String> = columns
+            .iter()
+            .zip(&parameters)
+            .map(|(column, parameter)| format!("{} = {parameter}", quote(&column.name)))
+            .collect();
+        conditions.push(format!("({})", equal.join(" AND ")));
+    }
+    query.text = format!(
+        "SELECT {} FROM {} WHERE {}",
+        queries::select_list(&source.columns),
+        table(source.id()),
+        conditions.join(" OR ")
+    );
+    query
+}
+
+/// Binds the values and gives the expressions that stand for them.
+fn parameters(query: &mut Query, keys: &[&ColumnRead], values: &[Value]) -> Vec<String> {
+    keys.iter()
+        .zip(values)
+        .map(|(column, v)| {
+            query.params.push(value::to_param(v, &column.ty));
+            types::key_parameter(query.params.len(), &column.ty, column.collation.as_deref())
+        })
+        .collect()
+}
+
+/// `key > (a, b, c)` for a server without row values:
+/// `(k1 > a OR (k1 = a AND (k2 > b OR (k2 = b AND k3 > c))))`, the last comparison by `last`. In front
+/// stands `k1 >= a`, which is what the index can seek by.
+fn beyond(keys: &[&ColumnRead], parameters: &[String], compare: &str, last: &str) -> String {
+    let mut condition = String::new();
+    for (i, (column, parameter)) in keys.iter().zip(parameters).enumerate().rev() {
+        let name = quote(&column.name);
+        condition = if i + 1 == keys.len() {
+            format!("{name} {last} {parameter}")
+        } else {
+            format!("({name} {compare} {parameter} OR ({name} = {parameter} AND {condition}))")
+        };
+    }
+    match (keys.first(), parameters.first()) {
+        (Some(first), Some(parameter)) if keys.len() > 1 => {
+            format!("{} {compare}= {parameter} AND {condition}", quote(&first.name))
+        }
+        _ => condition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::tests::orders;
+
+    #[test]
+    fn a_range_is_a_typed_seek_in_key_order() {
+        let source = orders().source;
+        let range = KeyRange {
+            after: Some(vec![Value::Decimal(12_345), Value::I32(7)]),
+            upto: Some(vec![Value::Decimal(20_000), Value::I32(1)]),
+        };
+        let query = range_query(&source, &range, Some(100));
+        assert_eq!(
+            query.text,
+            "SELECT TOP (100) [id], CAST([name] AS nvarchar(20)) AS [name], \
+             CAST([total] AS decimal(19,4)) AS [total], [code] FROM [dbo].[orders] WHERE \
+             [total] >= CAST(@P1 AS money) AND ([total] > CAST(@P1 AS money) OR \
+             ([total] = CAST(@P1 AS money) AND [id] > CAST(@P2 AS int))) AND \
+             [total] <= CAST(@P3 AS money) AND ([total] < CAST(@P3 AS money) OR \
+             ([total] = CAST(@P3 AS money) AND [id] <= CAST(@P4 AS int))) \
+             ORDER BY [total], [id]"
+        );
+        assert_eq!(query.params.len(), 4);
+        let all = range_query(&source, &KeyRange::default(), None).text;
+        assert!(all.ends_with("FROM [dbo].[orders] ORDER BY [total], [id]"), "{all}");
+    }
+
+    #[test]
+    fn keys_are_asked_for_one_by_one() {
+        let source = orders().source;
+        let keys = [vec![Value::Decimal(1), Value::I32(1)], vec![Value::Decimal(2), Value::I32(2)]];
+        let query = keys_query(&source, &keys);
+        assert!(query.text.ends_with(
+            "WHERE ([total] = CAST(@P1 AS money) AND [id] = CAST(@P2 AS int)) OR \
+             ([total] = CAST(@P3 AS money) AND [id] = CAST(@P4 AS int))"
+        ));
+    }
+}
