@@ -1,0 +1,204 @@
+//! [`Config`]: the `[source]` section.
+
+use causeway_sqlserver::{Patterns, Selection};
+use serde::Deserialize;
+
+/// What is replicated, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Captured tables to replicate: globs over `schema.table`. Default: all.
+    pub tables: Vec<String>,
+    /// Tables that are left out all the same.
+    pub exclude: Vec<String>,
+    /// Columns that are left out: globs over `schema.table.column`.
+    pub exclude_columns: Vec<String>,
+    /// How dates and times are written. Changing it changes the schemas of existing topics.
+    pub temporal: Temporal,
+    /// Whether schemas carry the SQL Server types of their columns, from which the sink makes exact types.
+    pub source_types: bool,
+    /// The longest pause between two looks at the change tables, in milliseconds. It is what an idle source
+    /// adds to the latency of the next change.
+    pub poll_interval_ms: u64,
+    /// Whether a delete is followed by a tombstone, which lets a compacted topic forget the key.
+    pub tombstones: bool,
+    /// The first copy of each table.
+    pub snapshot: SnapshotConfig,
+    /// How source transactions are grouped into Kafka transactions.
+    pub transaction: TransactionConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tables: vec!["*".to_owned()],
+            exclude: Vec::new(),
+            exclude_columns: Vec::new(),
+            temporal: Temporal::Adaptive,
+            source_types: true,
+            poll_interval_ms: 100,
+            tombstones: true,
+            snapshot: SnapshotConfig::default(),
+            transaction: TransactionConfig::default(),
+        }
+    }
+}
+
+/// How dates and times are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Temporal {
+    /// Milliseconds, microseconds or nanoseconds, as the column's precision asks for (Debezium's default).
+    #[default]
+    Adaptive,
+    /// Microseconds always.
+    Microseconds,
+}
+
+/// The first copy of each table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotConfig {
+    /// Whether tables are copied first.
+    pub mode: SnapshotMode,
+    /// Rows that are read at once. More is faster for small rows, until a chunk is larger than
+    /// `window_bytes`.
+    pub chunk_rows: u32,
+    /// Tables that are read at the same time, each on a connection of its own.
+    pub readers: usize,
+    /// Bytes of rows that may wait until the capture job has passed them: the memory that a snapshot
+    /// takes.
+    pub window_bytes: usize,
+    /// How long a chunk waits when the login may not see the capture job's scans (VIEW DATABASE STATE), in
+    /// milliseconds. It must be longer than the capture job ever takes.
+    pub settle_ms: u64,
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self {
+            mode: SnapshotMode::Initial,
+            chunk_rows: 10_000,
+            readers: 2,
+            window_bytes: 64 << 20,
+            settle_ms: 30_000,
+        }
+    }
+}
+
+/// Whether tables are copied before and while their changes are streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMode {
+    /// Copy each table that has not been copied, and stream.
+    #[default]
+    Initial,
+    /// Copy each table that has not been copied, and stop.
+    InitialOnly,
+    /// Stream only.
+    #[serde(alias = "schema_only", alias = "never")]
+    NoData,
+}
+
+/// How source transactions are grouped into Kafka transactions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransactionConfig {
+    /// Bytes after which a Kafka transaction is committed, at the next end of a source transaction.
+    pub max_bytes: usize,
+    /// Age after which a Kafka transaction is committed, in milliseconds. When nothing more waits to be
+    /// read it is committed at once.
+    pub max_age_ms: u64,
+}
+
+impl Default for TransactionConfig {
+    fn default() -> Self {
+        Self { max_bytes: 8 << 20, max_age_ms: 200 }
+    }
+}
+
+/// What is wrong with the section.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A list that may not be empty.
+    #[error("[source] tables is empty: nothing would be replicated")]
+    NoTables,
+    /// A number outside its range.
+    #[error("[source] {name} is {value}; it must be between {min} and {max}")]
+    Range {
+        /// Field.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+}
+
+impl Config {
+    /// Checks what types cannot say.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.tables.is_empty() {
+            return Err(ConfigError::NoTables);
+        }
+        let snapshot = &self.snapshot;
+        let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        for (name, value, min, max) in [
+            ("poll_interval_ms", self.poll_interval_ms, 1, 60_000),
+            ("snapshot.chunk_rows", u64::from(snapshot.chunk_rows), 1, 10_000_000),
+            ("snapshot.readers", size(snapshot.readers), 1, 64),
+            ("snapshot.window_bytes", size(snapshot.window_bytes), 1 << 20, 1 << 36),
+            ("snapshot.settle_ms", snapshot.settle_ms, 1, 3_600_000),
+            ("transaction.max_bytes", size(self.transaction.max_bytes), 1, 1 << 32),
+            ("transaction.max_age_ms", self.transaction.max_age_ms, 1, 20_000),
+        ] {
+            if !(min..=max).contains(&value) {
+                return Err(ConfigError::Range { name, value, min, max });
+            }
+        }
+        Ok(())
+    }
+
+    /// Which tables and columns are wanted.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            include: Patterns::new(&self.tables),
+            exclude: Patterns::new(&self.exclude),
+            exclude_columns: Patterns::new(&self.exclude_columns),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_a_mistake_is_named() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let mut config = Config::default();
+        config.snapshot.readers = 0;
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "[source] snapshot.readers is 0; it must be between 1 and 64"
+        );
+        config = Config { tables: Vec::new(), ..Config::default() };
+        assert_eq!(config.validate(), Err(ConfigError::NoTables));
+    }
+
+    #[test]
+    fn the_old_names_of_modes_are_understood() {
+        for (text, mode) in [
+            ("\"initial\"", SnapshotMode::Initial),
+            ("\"initial_only\"", SnapshotMode::InitialOnly),
+            ("\"no_data\"", SnapshotMode::NoData),
+            ("\"schema_only\"", SnapshotMode::NoData),
+            ("\"never\"", SnapshotMode::NoData),
+        ] {
+            assert_eq!(serde_json::from_str::<SnapshotMode>(text).unwrap(), mode);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! [`SourceError`]: why the source stopped, and whether starting again by itself can help.
+
+use causeway_change::{Lsn, TableId};
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// SQL Server.
+    #[error("SQL Server")]
+    SqlServer(#[from] causeway_sqlserver::SqlServerError),
+    /// Kafka.
+    #[error("Kafka")]
+    Kafka(#[from] causeway_kafka::Error),
+    /// The schema registry.
+    #[error("register the schema of {table}")]
+    Registry {
+        /// Table.
+        table: TableId,
+        /// Why.
+        #[source]
+        source: Box<causeway_kafka::RegistryError>,
+    },
+    /// No Avro schema can be made of the table.
+    #[error("make the Avro schema of {table}")]
+    Schema {
+        /// Table.
+        table: TableId,
+        /// Why.
+        #[source]
+        source: Box<causeway_avro::SchemaError>,
+    },
+    /// A row cannot be encoded.
+    #[error("encode a row of {table} at {lsn}")]
+    Encode {
+        /// Table.
+        table: TableId,
+        /// Commit of the change, or the log position of the snapshot.
+        lsn: Lsn,
+        /// Why.
+        #[source]
+        source: Box<causeway_avro::EncodeError>,
+    },
+    /// Kafka does not take a record.
+    #[error(
+        "Kafka refuses a row of {table} at {lsn}, a record of {bytes} bytes; if it is too large, raise \
+         message.max.bytes of the broker, max.message.bytes of the topic and \"message.max.bytes\" in \
+         [kafka.properties], or leave the large column out by exclude_columns"
+    )]
+    Refused {
+        /// Table.
+        table: TableId,
+        /// Commit of the change.
+        lsn: Lsn,
+        /// Size of key and value.
+        bytes: usize,
+        /// Why.
+        #[source]
+        source: Box<causeway_kafka::Error>,
+    },
+    /// Changes are gone before they were read.
+    #[error(
+        "changes of {table} are lost: {from} to {low} were cleaned up before they were read; the rows changed in \
+         between must be copied again (start with a new pipeline name, or remove the table's record from the \
+         offsets topic), and the retention of the CDC cleanup job should be longer"
+    )]
+    Gap {
+        /// Table.
+        table: TableId,
+        /// The last position that was read.
+        from: Lsn,
+        /// The first that is still there.
+        low: Lsn,
+    },
+    /// The capture instance that was read is gone.
+    #[error(
+        "the capture instance {instance} of {table} was dropped or made anew; changes between the two are lost to \
+         us, so the table must be copied again (remove its record from the offsets topic)"
+    )]
+    InstanceReplaced {
+        /// Table.
+        table: TableId,
+        /// Instance.
+        instance: String,
+    },
+    /// The log went back.
+    #[error(
+        "the database's log is at {max}, before the position {position} that was read: the database was restored or \
+         failed over to an older copy; copy it again under a new pipeline name"
+    )]
+    WentBack {
+        /// Highest captured LSN.
+        max: Lsn,
+        /// Our position.
+        position: Lsn,
+    },
+    /// What is in the offsets topic is not ours.
+    #[error("the record {key} of the offsets topic cannot be understood: {reason}")]
+    State {
+        /// The record's key.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// The table cannot be replicated as it is.
+    #[error("{table} cannot be replicated: {reason}")]
+    Table {
+        /// Table.
+        table: TableId,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A task ended in a way that only a mistake in the program explains.
+    #[error("a task of the source ended unexpectedly: {0}")]
+    Task(String),
+}
+
+impl SourceError {
+    /// True when the same attempt may succeed later without anybody's help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::SqlServer(error) => error.is_transient(),
+            // Whatever is wrong with this producer, a new one begins where the last commit ended.
+            Self::Kafka(error) => {
+                let is_spent = matches!(
+                    error,
+                    causeway_kafka::Error::Transaction { fault: causeway_kafka::Fault::Fatal, .. }
+                );
+                !error.is_fenced() && (error.is_transient() || error.needs_abort() || is_spent)
+            }
+            Self::Registry { source, .. } => source.is_transient(),
+            Self::Schema { .. }
+            | Self::Encode { .. }
+            | Self::Refused { .. }
+            | Self::Gap { .. }
+            | Self::InstanceReplaced { .. }
+            | Self::WentBack { .. }
+            | Self::State { .. }
+            | Self::Table { .. }
+            | Self::Task(_) => false,
+        }
+    }
+
+    /// True when a person must change a right or the configuration before another start: exit code 2.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Kafka(
+                causeway_kafka::Error::Rights { .. }
+                    | causeway_kafka::Error::Config(_)
+                    | causeway_kafka::Error::Topic { .. }
+            ) | Self::Table { .. }
+        )
+    }
+
+    /// Which part failed, as the metric's label.
+    #[must_use]
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::SqlServer(_)
+            | Self::Gap { .. }
+            | Self::InstanceReplaced { .. }
+            | Self::WentBack { .. }
+            | Self::Table { .. } => "sqlserver",
+            Self::Kafka(_) | Self::Refused { .. } | Self::State { .. } => "kafka",
+            Self::Registry { .. } | Self::Schema { .. } => "registry",
+            Self::Encode { .. } | Self::Task(_) => "source",
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads what SQL Server's change data capture recorded, and publishes it to Kafka.
+//!
+//! # The promises
+//!
+//! * Every change of a captured table is published once, per key in the order in which it was committed:
+//!   events and the position that they lead to are in one Kafka transaction, and a session begins by taking
+//!   the transactional id over and reading that position.
+//! * A snapshot runs beside the stream, without locks and without writing to the source. A row that changed
+//!   while it was read is published as the stream has it.
+//! * What cleanup took away before it was read is named and stops the source; nothing is skipped.
+//! * Memory is bounded by bytes, whatever the size of a transaction.
+//!
+//! Reading order: [`config`]; [`check`] (what is looked at before anything is written) and [`run`] (sessions);
+//! [`pump`] (the one loop that publishes), with its pure parts [`merge`] (one order over all tables),
+//! [`fold`] (rows to events), [`window`] (a snapshot's chunks against the stream) and [`state`] (what is
+//! stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`] and [`publish`] (what is
+//! written).
+
+pub mod check;
+pub mod config;
+pub mod error;
+pub mod fold;
+pub mod keys;
+pub mod lob;
+pub mod merge;
+pub mod publish;
+pub mod pump;
+pub mod reader;
+pub mod run;
+pub mod shared;
+pub mod snapshot;
+pub mod state;
+pub mod tables;
+pub mod window;
+
+pub use check::{Finding, Findings, Severity, check};
+pub use config::{Config, ConfigError, SnapshotMode};
+pub use error::SourceError;
+pub use run::{Settings, run};

@@ -1,0 +1,270 @@
+//! Events into Kafka transactions, together with the position that they lead to.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant, SystemTime},
+};
+
+use causeway_change::{Lsn, Position};
+use causeway_kafka::{Record, Transactional, topic};
+use causeway_observability::{
+    context::{self, Context},
+    names::source as names,
+};
+
+use crate::{
+    SourceError,
+    shared::now_ns,
+    state::{self, TableState},
+    tables::Active,
+};
+
+/// A Kafka transaction is committed inside a source transaction when it is this many times larger than
+/// `max_bytes`, or this old: the broker ends transactions that are open for a minute.
+const INSIDE_TIMES: usize = 8;
+const INSIDE_AGE: Duration = Duration::from_secs(10);
+
+/// The only owner of the transactional producer.
+pub struct Publisher {
+    producer: Transactional,
+    offsets_topic: String,
+    database: String,
+    max_bytes: usize,
+    max_age: Duration,
+    open: Option<Open>,
+    committed: Position,
+    committed_at: Instant,
+}
+
+/// What the open Kafka transaction holds.
+struct Open {
+    since: Instant,
+    bytes: usize,
+    rows: HashMap<usize, u64>,
+    transactions: u64,
+    traces: BTreeMap<Lsn, Trace>,
+}
+
+/// The trace of one source transaction.
+struct Trace {
+    commit: Context,
+    headers: Vec<(String, String)>,
+}
+
+/// One record of a table.
+#[derive(Debug)]
+pub struct TableRecord<'a> {
+    /// Table.
+    pub active: &'a Active,
+    /// Key; empty for a table without key.
+    pub key: &'a [u8],
+    /// Envelope; none for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Headers of its own.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// Commit that it belongs to.
+    pub lsn: Lsn,
+    /// Whether it counts as a row: a tombstone does not.
+    pub is_row: bool,
+}
+
+impl Publisher {
+    /// Around an open producer. `committed` is the position that is stored.
+    #[must_use]
+    pub fn new(
+        producer: Transactional,
+        pipeline: &str,
+        database: &str,
+        max_bytes: usize,
+        max_age_ms: u64,
+        committed: Position,
+    ) -> Self {
+        Self {
+            producer,
+            offsets_topic: topic::offsets(pipeline),
+            database: database.to_owned(),
+            max_bytes,
+            max_age: Duration::from_millis(max_age_ms),
+            open: None,
+            committed,
+            committed_at: Instant::now(),
+        }
+    }
+
+    /// The position that is stored.
+    #[must_use]
+    pub fn committed(&self) -> Position {
+        self.committed
+    }
+
+    /// How long ago it was stored.
+    #[must_use]
+    pub fn committed_ago(&self) -> Duration {
+        self.committed_at.elapsed()
+    }
+
+    /// Bytes that are sent and not committed.
+    #[must_use]
+    pub fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.bytes)
+    }
+
+    fn open(&mut self) -> Result<&mut Open, SourceError> {
+        if self.open.is_none() {
+            self.producer.begin()?;
+        }
+        Ok(self.open.get_or_insert_with(|| Open {
+            since: Instant::now(),
+            bytes: 0,
+            rows: HashMap::new(),
+            transactions: 0,
+            traces: BTreeMap::new(),
+        }))
+    }
+
+    /// Counts a source transaction whose events are all sent.
+    pub fn transaction_ended(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.transactions += 1;
+        }
+    }
+
+    /// Opens the trace of a source transaction; its records carry it from now on.
+    pub fn trace(&mut self, lsn: Lsn, committed_ns: i64) -> Result<(), SourceError> {
+        let committed = SystemTime::UNIX_EPOCH
+            + Duration::from_nanos(u64::try_from(committed_ns).unwrap_or_default());
+        let attributes =
+            [("db.system", "mssql".to_owned()), ("causeway.commit_lsn", lsn.to_string())];
+        let open = self.open()?;
+        open.traces.entry(lsn).or_insert_with(|| {
+            let commit = context::commit_span("commit", committed, &attributes);
+            let headers = context::inject(&commit);
+            Trace { commit, headers }
+        });
+        Ok(())
+    }
+
+    /// Sends one record of a table.
+    pub async fn send(&mut self, record: TableRecord<'_>) -> Result<(), SourceError> {
+        self.producer.ready().await?;
+        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+        self.open()?;
+        let Self { producer, open: Some(open), .. } = self else {
+            return Err(SourceError::Task("no Kafka transaction is open".to_owned()));
+        };
+        open.bytes += bytes;
+        if record.is_row {
+            *open.rows.entry(record.active.number).or_default() += 1;
+        }
+        let mut headers = record.headers.to_vec();
+        if let Some(trace) = open.traces.get(&record.lsn) {
+            headers.extend(
+                trace.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())),
+            );
+        }
+        producer
+            .send(Record {
+                topic: &record.active.topic,
+                partition: None,
+                key: (!record.key.is_empty()).then_some(record.key),
+                value: record.value,
+                headers: &headers,
+                timestamp_ms: None,
+            })
+            .map_err(|source| {
+                if source.is_transient() || source.is_fenced() || source.needs_abort() {
+                    return SourceError::Kafka(source);
+                }
+                let table = record.active.id().clone();
+                SourceError::Refused { table, lsn: record.lsn, bytes, source: Box::new(source) }
+            })
+    }
+
+    /// Sends what is known of a table.
+    pub async fn state(&mut self, active: &Active, table: &TableState) -> Result<(), SourceError> {
+        let key = state::table_key(&self.database, active.id());
+        let value = state::table_value(table);
+        self.offset_record(&key, &value).await
+    }
+
+    async fn offset_record(&mut self, key: &str, value: &str) -> Result<(), SourceError> {
+        self.producer.ready().await?;
+        self.open()?;
+        self.producer.send(Record {
+            topic: &self.offsets_topic,
+            partition: Some(0),
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            headers: &[],
+            timestamp_ms: None,
+        })?;
+        Ok(())
+    }
+
+    /// Whether the open transaction should be committed at the end of a source transaction.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            open.bytes >= self.max_bytes || open.since.elapsed() >= self.max_age
+        })
+    }
+
+    /// Whether it must be committed inside a source transaction.
+    #[must_use]
+    pub fn must_split(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            open.bytes >= self.max_bytes.saturating_mul(INSIDE_TIMES)
+                || open.since.elapsed() >= INSIDE_AGE
+        })
+    }
+
+    /// Commits what is open, with the position that it leads to. Without anything open nothing is written,
+    /// unless `always`.
+    pub async fn commit(
+        &mut self,
+        position: Position,
+        tables: impl Fn(usize) -> Option<String>,
+        always: bool,
+    ) -> Result<bool, SourceError> {
+        if self.open.is_none() && !always {
+            return Ok(false);
+        }
+        let key = state::position_key(&self.database);
+        let value = state::position_value(&position, now_ns() / 1_000_000);
+        self.offset_record(&key, &value).await?;
+        let started = Instant::now();
+        self.producer.commit().await?;
+        self.committed = position;
+        self.committed_at = Instant::now();
+        names::COMMIT_SECONDS.record(started.elapsed().as_secs_f64(), &[]);
+        if let Some(open) = self.open.take() {
+            for (number, rows) in &open.rows {
+                if let Some(table) = tables(*number) {
+                    names::ROWS_PUBLISHED.add(*rows, &[("table", &table)]);
+                }
+            }
+            names::BYTES_PUBLISHED.add(u64::try_from(open.bytes).unwrap_or(u64::MAX), &[]);
+            names::TRANSACTIONS.add(open.transactions, &[]);
+            for trace in open.traces.values() {
+                trace.commit.end();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Throws away what is open; used on the way out, when a failure is not Kafka's.
+    pub async fn abort(&mut self) {
+        if self.open.take().is_some()
+            && let Err(error) = self.producer.abort().await
+        {
+            // The broker ends it when the next producer opens.
+            tracing::debug!(error = %error, "the open Kafka transaction could not be aborted");
+        }
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("committed", &self.committed).finish_non_exhaustive()
+    }
+}
