@@ -1,0 +1,272 @@
+//! The transaction: rows of all tables, dead letters and offsets, together or not at all.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use causeway_change::Lsn;
+use causeway_observability::{context, names::sink as names};
+use causeway_postgres::{Class, Client, Config as Postgres, PostgresError};
+use causeway_service::exit::chain_line;
+
+use crate::{
+    DeadLetters, SinkError,
+    change::{Action, Change, Refusal, Shape},
+    dead_letter,
+    isolate::write_isolated,
+    progress::{self, Place, Span, Standing},
+    table::Tables,
+    write::{Statements, write},
+};
+
+/// What is applied in one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Changes, per partition in order.
+    pub changes: Vec<Change>,
+    /// Records that cannot be applied, found while decoding.
+    pub refusals: Vec<Refusal>,
+    /// Where it begins and ends in each partition.
+    pub spans: HashMap<Place, Span>,
+}
+
+impl Batch {
+    /// The newest commit in it.
+    fn source(&self) -> Option<(Lsn, SystemTime)> {
+        let newest = self.changes.iter().max_by_key(|change| change.commit_lsn)?;
+        let ms = u64::try_from(newest.commit_ms).ok()?;
+        Some((newest.commit_lsn?, SystemTime::UNIX_EPOCH + Duration::from_millis(ms)))
+    }
+}
+
+/// Applies batches; owns the connection that writes.
+pub struct Applier {
+    postgres: Postgres,
+    pipeline: String,
+    policy: DeadLetters,
+    epoch: i64,
+    connection: Option<Connection>,
+    tables: Tables,
+}
+
+struct Connection {
+    client: Client,
+    statements: Statements,
+}
+
+/// A run of changes of one topic and one schema.
+struct Slice<'a> {
+    shape: Arc<Shape>,
+    changes: &'a [Change],
+}
+
+impl Applier {
+    /// For a pipeline, under an epoch.
+    #[must_use]
+    pub fn new(postgres: Postgres, pipeline: String, policy: DeadLetters, epoch: i64) -> Self {
+        Self { postgres, pipeline, policy, epoch, connection: None, tables: Tables::default() }
+    }
+
+    /// Applies a batch once and gives the number of dead letters that it made. When its answer was lost before, finds out
+    /// whether it was applied.
+    ///
+    /// # Errors
+    /// A transient error leaves the batch as it was, to be tried again. Others are for a person.
+    pub async fn apply(&mut self, batch: &mut Batch) -> Result<usize, SinkError> {
+        // By topic, because topics are tables; stable, so that each partition keeps its order.
+        batch.changes.sort_by(|a, b| a.shape.topic.cmp(&b.shape.topic));
+        let began = Instant::now();
+        let start = SystemTime::now();
+        let mut attempt = self.transaction(batch, false).await;
+        if let Err(error) = &attempt {
+            // About one record: find it. About the schema: look at the tables anew, once.
+            match error.class() {
+                Some(Class::Record) => attempt = self.transaction(batch, true).await,
+                Some(Class::Schema) => {
+                    tracing::warn!(error = %chain_line(error), "a table changed under us; looking at it again");
+                    self.connection = None;
+                    attempt = self.transaction(batch, true).await;
+                }
+                Some(Class::Transient | Class::Stop) | None => {}
+            }
+        }
+        match attempt {
+            Ok(refused) => {
+                self.measure(batch, began, start);
+                Ok(refused)
+            }
+            Err(error) => {
+                // Whatever state the connection is in, nobody uses it again.
+                self.connection = None;
+                Err(error)
+            }
+        }
+    }
+
+    async fn transaction(&mut self, batch: &Batch, isolated: bool) -> Result<usize, SinkError> {
+        // A table that a rolled-back transaction made is not there.
+        if isolated || self.connection.is_none() {
+            self.tables.forget();
+        }
+        if self.connection.is_none() {
+            let client = Client::connect(&self.postgres).await?;
+            let standing =
+                progress::standing(&client, &self.pipeline, self.epoch, &batch.spans).await?;
+            match standing {
+                Standing::Before => {}
+                Standing::Applied => {
+                    tracing::info!("the batch had been applied; only the answer was lost");
+                    self.connection =
+                        Some(Connection { client, statements: Statements::default() });
+                    return Ok(batch.refusals.len());
+                }
+                Standing::Foreign => return Err(self.fenced()),
+            }
+            self.connection = Some(Connection { client, statements: Statements::default() });
+        }
+        let Some(Connection { client, statements }) = &mut self.connection else {
+            return Err(self.fenced());
+        };
+        client.run("begin a transaction", "BEGIN").await?;
+        let mut refusals = batch.refusals.clone();
+        let written = async {
+            for slice in slices(&batch.changes) {
+                let shape = &*slice.shape;
+                if isolated {
+                    write_isolated(
+                        client,
+                        statements,
+                        &mut self.tables,
+                        shape,
+                        slice.changes,
+                        &mut refusals,
+                    )
+                    .await?;
+                } else {
+                    write(client, statements, &mut self.tables, shape, slice.changes).await?;
+                }
+            }
+            for refusal in &refusals {
+                if self.policy == DeadLetters::Stop {
+                    return Err(stop(refusal));
+                }
+                dead_letter::keep(client, &self.pipeline, refusal).await?;
+            }
+            let moved =
+                progress::advance(client, &self.pipeline, self.epoch, &batch.spans, batch.source())
+                    .await?;
+            Ok(moved)
+        }
+        .await;
+        match written {
+            Ok(true) => {
+                client.run("commit", "COMMIT").await?;
+                Ok(refusals.len())
+            }
+            Ok(false) => {
+                Err(SinkError::Fenced { pipeline: self.pipeline.clone(), epoch: self.epoch })
+            }
+            Err(error) => {
+                self.tables.forget();
+                if error.class() == Some(Class::Record) {
+                    client.run("roll back", "ROLLBACK").await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The connection, for what follows a commit.
+    ///
+    /// # Errors
+    /// When a new one is needed and cannot be had.
+    pub async fn client(&mut self) -> Result<&Client, PostgresError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection {
+                client: Client::connect(&self.postgres).await?,
+                statements: Statements::default(),
+            },
+        };
+        Ok(&self.connection.insert(connection).client)
+    }
+
+    /// Forgets the connection after a failure.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    fn fenced(&self) -> SinkError {
+        SinkError::Fenced { pipeline: self.pipeline.clone(), epoch: self.epoch }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a histogram of batch sizes")]
+    fn measure(&self, batch: &Batch, began: Instant, start: SystemTime) {
+        names::BATCHES.add(1, &[]);
+        names::BATCH_ROWS.record(batch.changes.len() as f64, &[]);
+        names::APPLY_SECONDS.record(began.elapsed().as_secs_f64(), &[]);
+        for slice in slices(&batch.changes) {
+            let table = slice.shape.source.to_string();
+            let (mut puts, mut deletes) = (0, 0);
+            for change in slice.changes {
+                match change.action {
+                    Action::Put(_) => puts += 1,
+                    Action::Delete => deletes += 1,
+                }
+            }
+            for (operation, count) in [("upsert", puts), ("delete", deletes)] {
+                if count > 0 {
+                    names::ROWS_APPLIED.add(count, &[("table", &table), ("operation", operation)]);
+                }
+            }
+        }
+        let streamed = batch.changes.iter().filter(|change| !change.snapshot);
+        if let Some(age) = streamed.filter_map(Change::age_seconds).reduce(f64::max) {
+            names::LATENCY_SECONDS.record(age, &[]);
+            names::LAG_SECONDS.set(age, &[]);
+        }
+        // Only sampled transactions carry a context, and each is one trace however many rows it has.
+        let mut seen = std::collections::HashSet::new();
+        for change in &batch.changes {
+            if change.message.headers.is_empty() {
+                continue;
+            }
+            let headers = change
+                .message
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_slice()));
+            let Some(parent) = context::extract(headers) else { continue };
+            if seen.insert(parent.trace_id()) {
+                let attributes = [
+                    ("causeway.pipeline", self.pipeline.clone()),
+                    ("db.collection.name", change.shape.source.to_string()),
+                    ("causeway.batch.rows", batch.changes.len().to_string()),
+                ];
+                context::apply_span(&parent, start, &attributes).end();
+            }
+        }
+    }
+}
+
+fn stop(refusal: &Refusal) -> SinkError {
+    SinkError::DeadLetter {
+        topic: refusal.message.topic.to_string(),
+        partition: refusal.message.partition,
+        offset: refusal.message.offset,
+        table: refusal
+            .source
+            .as_ref()
+            .map_or_else(|| "an unknown table".to_owned(), ToString::to_string),
+        reason: refusal.reason.clone(),
+    }
+}
+
+/// Cuts changes, sorted by topic, where the topic or the schema changes.
+fn slices(changes: &[Change]) -> impl Iterator<Item = Slice<'_>> {
+    changes
+        .chunk_by(|a, b| a.shape.topic == b.shape.topic && a.shape.schema_id == b.shape.schema_id)
+        .filter_map(|changes| Some(Slice { shape: changes.first()?.shape.clone(), changes }))
+}

@@ -1,0 +1,151 @@
+//! One record: what it does to which row, already in the form in which PostgreSQL takes it.
+
+use std::{sync::Arc, time::SystemTime};
+
+use causeway_avro::Decoder;
+use causeway_change::{Column, Lsn, TableId};
+use causeway_kafka::Message;
+
+use crate::fold::Step;
+
+/// Length of a field that the record does not have: a large value that an update did not touch.
+/// PostgreSQL's own marker for NULL is -1.
+pub const ABSENT: i32 = -2;
+
+/// A version of a table, as a writer schema describes it.
+#[derive(Debug)]
+pub struct Shape {
+    /// Id of the value schema in the registry.
+    pub schema_id: u32,
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Table in the source.
+    pub source: TableId,
+    /// Schema and table in PostgreSQL.
+    pub target: (String, String),
+    /// Columns, in the order of the rows' fields.
+    pub columns: Vec<Column>,
+    /// The key's columns by name, in key order; empty when records have no key.
+    pub key: Vec<Column>,
+    /// Indexes of the key's columns in `columns`.
+    pub key_indexes: Vec<usize>,
+    /// Reads the values.
+    pub decoder: Decoder,
+}
+
+/// What a change does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The row is this now: one field a column of the shape (length in four bytes, bytes; -1 is NULL,
+    /// [`ABSENT`] is "as it was").
+    Put(Vec<u8>),
+    /// The row is gone.
+    Delete,
+}
+
+/// One decoded record.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Version of its table.
+    pub shape: Arc<Shape>,
+    /// The key in Avro, without the registry's frame: equal for equal keys. None without key.
+    pub key: Option<Vec<u8>>,
+    /// The key's fields as PostgreSQL takes them.
+    pub key_fields: Vec<u8>,
+    /// What it does.
+    pub action: Action,
+    /// Read by a snapshot.
+    pub snapshot: bool,
+    /// Commit of its transaction.
+    pub commit_lsn: Option<Lsn>,
+    /// When its transaction was committed, in milliseconds since 1970; 0 when unknown.
+    pub commit_ms: i64,
+    /// The record itself: what a dead letter keeps.
+    pub message: Arc<Message>,
+}
+
+impl Change {
+    /// As folding sees it.
+    #[must_use]
+    pub fn step(&self) -> Step<'_> {
+        Step { key: self.key.as_deref(), key_fields: &self.key_fields, action: &self.action }
+    }
+
+    /// Bytes that it holds, roughly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let action = match &self.action {
+            Action::Put(fields) => fields.len(),
+            Action::Delete => 0,
+        };
+        self.message.size() + action + self.key_fields.len() + size_of::<Self>()
+    }
+
+    /// Seconds since the commit; none when its time is not known.
+    #[must_use]
+    pub fn age_seconds(&self) -> Option<f64> {
+        let commit = u64::try_from(self.commit_ms).ok().filter(|ms| *ms > 0)?;
+        let commit = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(commit);
+        Some(SystemTime::now().duration_since(commit).unwrap_or_default().as_secs_f64())
+    }
+}
+
+/// A record that cannot be applied, and why.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The record.
+    pub message: Arc<Message>,
+    /// Table in the source, as far as it is known.
+    pub source: Option<TableId>,
+    /// Commit of its transaction, as far as it is known.
+    pub commit_lsn: Option<Lsn>,
+    /// Kafka Connect's name of the stage: `VALUE_CONVERTER` or `TASK_PUT`.
+    pub stage: &'static str,
+    /// SQLSTATE that PostgreSQL gave or would have given.
+    pub sqlstate: Option<String>,
+    /// Column, when one is to blame.
+    pub column: Option<String>,
+    /// Constraint, when one is to blame.
+    pub constraint: Option<String>,
+    /// Why, without a value.
+    pub reason: String,
+}
+
+/// The fields of a row or key, one after the other: each with its length marker.
+pub fn fields(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, _) = bytes.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (field, rest) = bytes.split_at_checked(4 + length)?;
+        bytes = rest;
+        Some(field)
+    })
+}
+
+/// True for the field of a value that the record does not have.
+#[must_use]
+pub fn is_absent(field: &[u8]) -> bool {
+    field.first_chunk::<4>() == Some(&ABSENT.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_cut_at_their_lengths() {
+        let mut row = Vec::new();
+        row.extend(2i32.to_be_bytes());
+        row.extend(*b"ab");
+        row.extend((-1i32).to_be_bytes());
+        row.extend(ABSENT.to_be_bytes());
+        row.extend(0i32.to_be_bytes());
+        let cut: Vec<_> = fields(&row).collect();
+        assert_eq!(cut.len(), 4);
+        assert_eq!(cut[0], [0, 0, 0, 2, b'a', b'b']);
+        assert_eq!(
+            cut.iter().map(|f| is_absent(f)).collect::<Vec<_>>(),
+            [false, false, true, false]
+        );
+    }
+}

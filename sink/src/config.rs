@@ -1,0 +1,68 @@
+//! The section `[sink]`.
+
+use serde::Deserialize;
+
+/// How changes are collected and applied. Every key has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Changes in one PostgreSQL transaction. Larger is faster until the transaction holds locks too
+    /// long for the target's other users.
+    pub batch_rows: usize,
+    /// Bytes of records in one transaction; two batches are in memory at a time.
+    pub batch_bytes: usize,
+    /// How long the oldest change of a batch may wait for others, in milliseconds: what a quiet
+    /// pipeline adds to the latency.
+    pub batch_age_ms: u64,
+    /// What to do with a record that can never be applied.
+    pub dead_letters: DeadLetters,
+    /// Seconds between two looks for new topics.
+    pub discover_seconds: u64,
+}
+
+/// What to do with a record that can never be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeadLetters {
+    /// Keep it in `_causeway.dead_letter` and the dead-letter topic, and go on.
+    Continue,
+    /// Stop with an error; nothing of its batch is applied.
+    Stop,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch_rows: 10_000,
+            batch_bytes: 16 << 20,
+            batch_age_ms: 50,
+            dead_letters: DeadLetters::Continue,
+            discover_seconds: 2,
+        }
+    }
+}
+
+impl Config {
+    /// What types cannot say.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what it must be.
+    pub fn validate(&self) -> Result<(), String> {
+        for (key, value) in [
+            ("batch_rows", self.batch_rows as u64),
+            ("batch_bytes", self.batch_bytes as u64),
+            ("discover_seconds", self.discover_seconds),
+        ] {
+            if value == 0 {
+                return Err(format!("[sink] {key} is 0; it must be at least 1"));
+            }
+        }
+        if self.batch_age_ms > 60_000 {
+            return Err(format!(
+                "[sink] batch_age_ms is {}; it must be at most 60000",
+                self.batch_age_ms
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Why the sink cannot go on, or must wait.
+
+use causeway_kafka::{Error as KafkaError, RegistryError};
+use causeway_postgres::{Class, PostgresError};
+
+/// An error of the sink. A record that cannot be applied is none: it is a dead letter.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The schema registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A newer sink of the same pipeline has taken the partitions.
+    #[error(
+        "another sink took over pipeline {pipeline} (epoch {epoch} is not ours any more): this one stops; run one sink for a pipeline"
+    )]
+    Fenced {
+        /// The pipeline.
+        pipeline: String,
+        /// Our epoch.
+        epoch: i64,
+    },
+    /// Kafka has removed records that were never applied.
+    #[error("gap: {topic} partition {partition} begins at offset {low} and {next} was to be applied next: Kafka's retention removed {} records. Take a new snapshot of the table (docs/runbook.md)", low - next)]
+    Gap {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// First offset that is still there.
+        low: i64,
+        /// The offset that was expected.
+        next: i64,
+    },
+    /// The target table cannot take the records.
+    #[error("table {table}: {why}")]
+    Table {
+        /// Schema and table in PostgreSQL.
+        table: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// `dead_letters = "stop"`.
+    #[error(
+        "record {topic}/{partition}/{offset} cannot be applied to {table}: {reason}; [sink].dead_letters is \"stop\""
+    )]
+    DeadLetter {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Offset.
+        offset: i64,
+        /// The source's table.
+        table: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SinkError {
+    /// True when waiting may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.is_transient(),
+            Self::Kafka(error) => error.is_transient(),
+            Self::Registry(error) => error.is_transient(),
+            Self::Fenced { .. }
+            | Self::Gap { .. }
+            | Self::Table { .. }
+            | Self::DeadLetter { .. } => false,
+        }
+    }
+
+    /// What PostgreSQL's error asks for; none when it is not PostgreSQL's.
+    #[must_use]
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self::Postgres(error) => Some(error.class()),
+            Self::Kafka(_)
+            | Self::Registry(_)
+            | Self::Fenced { .. }
+            | Self::Gap { .. }
+            | Self::Table { .. }
+            | Self::DeadLetter { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Offsets and the epoch, in the target database.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use causeway_change::Lsn;
+use causeway_postgres::{PostgresError, Session};
+
+use crate::{SinkError, statements};
+
+/// A partition of a topic.
+pub type Place = (Arc<str>, i32);
+
+/// Where a batch begins and ends in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The offset that was to be read next when the batch began.
+    pub expected: i64,
+    /// The offset to be read next after it.
+    pub next: i64,
+}
+
+/// Makes our schema and tables, if they are not there.
+///
+/// # Errors
+/// When PostgreSQL refuses: the user needs CREATE on the database once.
+pub async fn setup(client: &Session) -> Result<(), PostgresError> {
+    // Two sinks that start together would both create; the lock makes them take turns.
+    let sql = format!("SELECT pg_advisory_xact_lock(7241); {}", statements::SETUP);
+    client
+        .batch_execute(&format!("BEGIN; {sql}; COMMIT"))
+        .await
+        .map_err(|e| PostgresError::statement("create schema _causeway", e))
+}
+
+/// Takes the next epoch: from now on no other sink of the pipeline can commit.
+///
+/// # Errors
+/// What PostgreSQL answers.
+pub async fn next_epoch(client: &Session, pipeline: &str) -> Result<i64, PostgresError> {
+    let row = client
+        .query_one(statements::NEXT_EPOCH, &[&pipeline])
+        .await
+        .map_err(|e| PostgresError::statement("take an epoch", e))?;
+    Ok(row.get(0))
+}
+
+/// Takes partitions for an epoch; gives the offset to read next of each. `new` says where a partition
+/// that was never read begins.
+///
+/// # Errors
+/// [`SinkError::Fenced`] when a newer sink has it.
+pub async fn claim(
+    client: &Session,
+    pipeline: &str,
+    epoch: i64,
+    new: &[(Place, i64)],
+) -> Result<Vec<(Place, i64)>, SinkError> {
+    let mut claimed = Vec::with_capacity(new.len());
+    for ((topic, partition), first) in new {
+        let row = client
+            .query_opt(statements::CLAIM, &[&pipeline, &topic.as_ref(), partition, first, &epoch])
+            .await
+            .map_err(|e| PostgresError::statement(format!("claim {topic}/{partition}"), e))?;
+        let row = row.ok_or_else(|| SinkError::Fenced { pipeline: pipeline.to_owned(), epoch })?;
+        claimed.push(((topic.clone(), *partition), row.get(0)));
+    }
+    Ok(claimed)
+}
+
+/// What the offsets in PostgreSQL say of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not been applied: the offsets are where it begins.
+    Before,
+    /// It has been applied: the answer to the commit was lost.
+    Applied,
+    /// Somebody else is at work.
+    Foreign,
+}
+
+/// Asks where the partitions of a batch stand.
+///
+/// # Errors
+/// What PostgreSQL answers.
+pub async fn standing(
+    client: &Session,
+    pipeline: &str,
+    epoch: i64,
+    spans: &HashMap<Place, Span>,
+) -> Result<Standing, PostgresError> {
+    let rows = client
+        .query(statements::PROGRESS, &[&pipeline])
+        .await
+        .map_err(|e| PostgresError::statement("read the offsets", e))?;
+    let found: HashMap<(String, i32), (i64, i64)> =
+        rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
+    Ok(judge(&found, epoch, spans))
+}
+
+fn judge(
+    found: &HashMap<(String, i32), (i64, i64)>,
+    epoch: i64,
+    spans: &HashMap<Place, Span>,
+) -> Standing {
+    let at = |which: fn(&Span) -> i64| {
+        spans.iter().all(|((topic, partition), span)| {
+            found.get(&(topic.to_string(), *partition)) == Some(&(which(span), epoch))
+        })
+    };
+    if at(|span| span.expected) {
+        Standing::Before
+    } else if at(|span| span.next) {
+        Standing::Applied
+    } else {
+        Standing::Foreign
+    }
+}
+
+/// Moves the offsets inside the batch's transaction; false when they are not ours any more.
+///
+/// # Errors
+/// What PostgreSQL answers.
+pub async fn advance(
+    client: &Session,
+    pipeline: &str,
+    epoch: i64,
+    spans: &HashMap<Place, Span>,
+    source: Option<(Lsn, SystemTime)>,
+) -> Result<bool, PostgresError> {
+    let (mut topics, mut partitions, mut expected, mut next) = (vec![], vec![], vec![], vec![]);
+    for ((topic, partition), span) in spans {
+        topics.push(topic.as_ref());
+        partitions.push(*partition);
+        expected.push(span.expected);
+        next.push(span.next);
+    }
+    let lsn = source.map(|(lsn, _)| lsn.as_bytes().to_vec());
+    let time = source.map(|(_, time)| time);
+    let moved = client
+        .execute(
+            statements::ADVANCE,
+            &[&pipeline, &epoch, &topics, &partitions, &expected, &next, &lsn, &time],
+        )
+        .await
+        .map_err(|e| PostgresError::statement("move the offsets", e))?;
+    Ok(usize::try_from(moved).is_ok_and(|moved| moved == spans.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_told_from_a_lost_commit_and_from_another_sink() {
+        let spans: HashMap<Place, Span> = [
+            (("t".into(), 0), Span { expected: 5, next: 9 }),
+            (("t".into(), 1), Span { expected: 0, next: 3 }),
+        ]
+        .into();
+        let found = |a: i64, b: i64, epoch: i64| {
+            [(("t".to_owned(), 0), (a, epoch)), (("t".to_owned(), 1), (b, epoch))].into()
+        };
+        assert_eq!(judge(&found(5, 0, 7), 7, &spans), Standing::Before);
+        assert_eq!(judge(&found(9, 3, 7), 7, &spans), Standing::Applied);
+        assert_eq!(judge(&found(9, 0, 7), 7, &spans), Standing::Foreign);
+        assert_eq!(judge(&found(5, 0, 8), 7, &spans), Standing::Foreign);
+        assert_eq!(judge(&HashMap::new(), 7, &spans), Standing::Foreign);
+    }
+}

@@ -1,0 +1,203 @@
+//! The tasks and the way out.
+
+use std::{collections::HashMap, time::Duration};
+
+use causeway_kafka::{Config as Kafka, Consumer, Registry, RegistryConfig};
+use causeway_observability::{admin::Health, names::sink as names};
+use causeway_postgres::{Client, Config as Postgres};
+use causeway_service::{exit::chain_line, retry::Backoff};
+use serde_json::json;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, SinkError,
+    apply::{Applier, Batch},
+    dead_letter::Mirror,
+    decode::Records,
+    fetch::Fetcher,
+    progress,
+};
+
+/// What a sink needs.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// `[kafka]`
+    pub kafka: Kafka,
+    /// `[registry]`
+    pub registry: RegistryConfig,
+    /// `[postgres]`
+    pub postgres: Postgres,
+    /// `[sink]`
+    pub sink: Config,
+}
+
+/// Applies changes until it is stopped; the batch in flight is finished first.
+///
+/// # Errors
+/// What waiting cannot mend.
+pub async fn run(parts: Parts, health: Health, stop: CancellationToken) -> Result<(), SinkError> {
+    let Some(epoch) = take_epoch(&parts, &health, &stop).await? else { return Ok(()) };
+    let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
+    let fetcher = Fetcher {
+        consumer,
+        records: Records::new(Registry::new(&parts.registry)?, parts.postgres.clone()),
+        config: parts.sink.clone(),
+        postgres: parts.postgres.clone(),
+        pipeline: parts.pipeline.clone(),
+        epoch,
+        positions: HashMap::new(),
+    };
+    // One batch waits while one is applied.
+    let (send, receive) = mpsc::channel(1);
+    let over = stop.child_token();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(fetcher.run(send, over.clone()));
+    let applier = Applier::new(
+        parts.postgres.clone(),
+        parts.pipeline.clone(),
+        parts.sink.dead_letters,
+        epoch,
+    );
+    let mirror = Mirror::new(&parts.kafka, &parts.pipeline)?;
+    let result = apply_all(receive, applier, mirror, &health, &stop).await;
+    over.cancel();
+    health.set_ready(false);
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(fetched) => result_of_both(&result, fetched)?,
+            Err(panic) => tracing::error!(error = %panic, "the fetching task panicked"),
+        }
+    }
+    result
+}
+
+/// The fetcher's error, unless the applier has one of its own.
+fn result_of_both(
+    applied: &Result<(), SinkError>,
+    fetched: Result<(), SinkError>,
+) -> Result<(), SinkError> {
+    match applied {
+        Ok(()) => fetched,
+        Err(_) => Ok(()),
+    }
+}
+
+/// Prepares the target and takes an epoch, waiting for PostgreSQL as long as it takes.
+async fn take_epoch(
+    parts: &Parts,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<Option<i64>, SinkError> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    loop {
+        let taken = async {
+            let client = Client::connect(&parts.postgres).await?;
+            progress::setup(&client).await?;
+            progress::next_epoch(&client, &parts.pipeline).await
+        }
+        .await
+        .map_err(SinkError::from);
+        match taken {
+            Ok(epoch) => {
+                tracing::info!(epoch, "epoch taken");
+                return Ok(Some(epoch));
+            }
+            Err(error) if error.is_transient() => {
+                if !wait(&error, &mut backoff, health, stop).await {
+                    return Ok(None);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn apply_all(
+    mut batches: mpsc::Receiver<Batch>,
+    mut applier: Applier,
+    mirror: Mirror,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), SinkError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut unmirrored = true;
+    let mut applied_rows: u64 = 0;
+    health.set_ready(true);
+    health.set_status(json!({"sink": {"state": "applying", "applied": 0}}));
+    loop {
+        if unmirrored {
+            unmirrored = !mirrored(&mut applier, &mirror).await;
+        }
+        let batch = tokio::select! {
+            batch = batches.recv() => batch,
+            // The copies of dead letters are made up for while it is quiet, too.
+            () = tokio::time::sleep(Duration::from_secs(1)), if unmirrored => continue,
+        };
+        let Some(mut batch) = batch else { return Ok(()) };
+        let refused = loop {
+            match applier.apply(&mut batch).await {
+                Ok(count) => break count,
+                Err(error) if error.is_transient() => {
+                    names::ERRORS.add(1, &[("part", "postgres")]);
+                    if !wait(&error, &mut backoff, health, stop).await {
+                        // Not applied, and its offsets are not either: the next start reads it again.
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        backoff.reset();
+        unmirrored |= refused > 0;
+        applied_rows += u64::try_from(batch.changes.len()).unwrap_or(0);
+        health.set_ready(true);
+        let offsets: serde_json::Map<_, _> = batch
+            .spans
+            .iter()
+            .map(|((topic, partition), span)| (format!("{topic}/{partition}"), span.next.into()))
+            .collect();
+        health.set_status(json!({"sink": {
+            "state": "applying", "error": null, "applied": applied_rows, "next_offsets": offsets,
+        }}));
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+    }
+}
+
+/// True when every dead letter is in the topic.
+async fn mirrored(applier: &mut Applier, mirror: &Mirror) -> bool {
+    let copied = async {
+        let client = applier.client().await?;
+        mirror.copy(client).await
+    }
+    .await;
+    match copied {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(error = %chain_line(&error), "dead letters are kept in PostgreSQL; their topic must wait");
+            applier.disconnect();
+            false
+        }
+    }
+}
+
+/// Says what is waited for, and waits; false when stopped.
+async fn wait(
+    error: &SinkError,
+    backoff: &mut Backoff,
+    health: &Health,
+    stop: &CancellationToken,
+) -> bool {
+    let text = chain_line(error);
+    tracing::warn!(error = %text, "waiting");
+    health.set_ready(false);
+    health.set_status(json!({"sink": {"state": "waiting", "error": text}}));
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(backoff.next()) => true,
+    }
+}
