@@ -1,0 +1,217 @@
+//! One pass over all tables: which, in what order, how many at a time.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use causeway_observability::names::reconcile as names;
+use causeway_postgres::Config as Postgres;
+use causeway_service::exit::chain_line;
+use causeway_sqlserver::{Patterns, Pool, Refused, Selection};
+use indicatif::MultiProgress;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, ReconcileError,
+    config::Scope,
+    digest,
+    progress::Progress,
+    report::{Report, SkippedColumn, Status, TableReport},
+    sides::Shape,
+    table,
+};
+
+/// Connections to both sides.
+#[derive(Debug)]
+pub struct Pools {
+    /// To SQL Server.
+    pub source: Pool,
+    target: causeway_postgres::Pool,
+    config: Postgres,
+}
+
+impl Pools {
+    /// Opens nothing yet.
+    ///
+    /// # Errors
+    /// When TLS for PostgreSQL cannot be set up from the configuration.
+    pub fn new(
+        source: causeway_sqlserver::Config,
+        config: Postgres,
+        parallel: usize,
+    ) -> Result<Self, ReconcileError> {
+        let target = causeway_postgres::Pool::new(config.clone(), parallel)
+            .map_err(ReconcileError::ConnectTarget)?;
+        Ok(Self { source: Pool::new(source, parallel), target, config })
+    }
+
+    /// A connection to PostgreSQL.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn target(&self) -> Result<causeway_postgres::Pooled, ReconcileError> {
+        self.target.get().await.map_err(ReconcileError::ConnectTarget)
+    }
+}
+
+/// What a run compares.
+#[derive(Debug)]
+pub struct Plan {
+    shapes: Vec<Shape>,
+    /// Tables that cannot be compared, already with their reason.
+    refused: Vec<TableReport>,
+}
+
+/// Lists the tables: what the pipeline replicates, less what the configuration leaves out.
+///
+/// # Errors
+/// When SQL Server cannot be reached or its catalogue cannot be read.
+pub async fn plan(pools: &Pools, scope: &Scope, config: &Config) -> Result<Plan, ReconcileError> {
+    let wanted = if config.tables.is_empty() { &scope.tables } else { &config.tables };
+    let selection = Selection {
+        include: Patterns::new(wanted),
+        exclude: Patterns::new(scope.exclude.iter().chain(&config.exclude)),
+        exclude_columns: Patterns::new(&scope.exclude_columns),
+    };
+    let mut client = pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
+    let found = causeway_sqlserver::catalog::discover(&mut client, &selection)
+        .await
+        .map_err(ReconcileError::Catalog)?;
+    pools.source.put(client);
+    let mut shapes: Vec<Shape> = Vec::new();
+    // Two capture instances of one table: the newer comes later and has the newer columns.
+    for instance in found.instances {
+        let shape =
+            Shape { target: pools.config.target(instance.source.id()), source: instance.source };
+        match shapes.iter_mut().find(|known| known.source.id() == shape.source.id()) {
+            Some(known) => *known = shape,
+            None => shapes.push(shape),
+        }
+    }
+    let mut refused: Vec<_> = found.refused.into_iter().map(refusal).collect();
+    shapes.retain(|shape| match inexact_key(shape) {
+        None => true,
+        Some(report) => {
+            refused.push(report);
+            false
+        }
+    });
+    // Large tables first, so that the last one to end is not the largest.
+    shapes.sort_by_key(|shape| std::cmp::Reverse(shape.source.approximate_rows));
+    Ok(Plan { shapes, refused })
+}
+
+fn refusal(refused: Refused) -> TableReport {
+    let mut report = TableReport::new(refused.table.to_string(), String::new());
+    report.reason = Some(format!("column {} {}", refused.column, refused.reason));
+    report
+}
+
+/// A key whose times are finer than PostgreSQL's cannot be matched row by row.
+fn inexact_key(shape: &Shape) -> Option<TableReport> {
+    let column =
+        shape.source.table.key_columns().find(|column| !digest::key_is_exact(column.ty))?;
+    let mut report = report_of(shape);
+    report.reason = Some(format!(
+        "key column {} is {}: PostgreSQL cannot hold it exactly, so rows cannot be matched",
+        column.name, column.ty
+    ));
+    Some(report)
+}
+
+fn report_of(shape: &Shape) -> TableReport {
+    let (schema, table) = &shape.target;
+    let mut report = TableReport::new(shape.source.id().to_string(), format!("{schema}.{table}"));
+    report.key = shape.source.table.key_columns().map(|column| column.name.clone()).collect();
+    report.columns_skipped = shape
+        .source
+        .left_out
+        .iter()
+        .map(|left| SkippedColumn { name: left.column.clone(), reason: left.reason.clone() })
+        .collect();
+    report
+}
+
+/// Compares every table of the plan, `parallel` at a time; one that fails does not stop the others.
+pub async fn run(
+    pools: Arc<Pools>,
+    plan: Plan,
+    config: Arc<Config>,
+    stop: CancellationToken,
+) -> Vec<TableReport> {
+    let bars = MultiProgress::new();
+    let mut reports = plan.refused;
+    let mut waiting: VecDeque<Shape> = plan.shapes.into();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < config.parallel
+            && let Some(shape) = waiting.pop_front()
+        {
+            let (pools, config, stop) = (pools.clone(), config.clone(), stop.clone());
+            let rows = shape.source.approximate_rows;
+            let progress = Progress::new(&bars, shape.source.id().to_string(), rows);
+            running.spawn(async move { one(&pools, &shape, &config, &progress, &stop).await });
+        }
+        match running.join_next().await {
+            Some(Ok(report)) => reports.push(report),
+            // A panic is a defect of ours; the table must not be missing from the report.
+            Some(Err(error)) => {
+                let mut report = TableReport::new("(unknown)".to_owned(), String::new());
+                report.reason = Some(format!("the comparison ended with a panic: {error}"));
+                reports.push(report);
+            }
+            None => break,
+        }
+    }
+    reports.sort_by(|a, b| a.source.cmp(&b.source));
+    publish(&reports);
+    reports
+}
+
+async fn one(
+    pools: &Pools,
+    shape: &Shape,
+    config: &Config,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> TableReport {
+    let began = Instant::now();
+    let mut report = report_of(shape);
+    if stop.is_cancelled() {
+        report.reason = Some("the run was stopped before this table".to_owned());
+        return report;
+    }
+    if let Err(error) = table::compare(pools, shape, config, progress, stop, &mut report).await {
+        report.status = Status::Error;
+        report.reason = Some(chain_line(&error));
+        tracing::warn!(table = %shape.source.id(), error = %chain_line(&error), "table not compared");
+    }
+    progress.finish();
+    let elapsed = began.elapsed();
+    report.duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    names::DURATION_SECONDS.record(elapsed.as_secs_f64(), &[("table", &report.source)]);
+    report
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge; counts above 2^53 do not occur")]
+fn publish(reports: &[TableReport]) {
+    for report in reports {
+        for (kind, count) in [
+            ("missing", report.missing_in_target),
+            ("extra", report.extra_in_target),
+            ("different", report.different),
+        ] {
+            names::DIFFERENCES.set(count as f64, &[("table", &report.source), ("kind", kind)]);
+        }
+    }
+    let totals =
+        Report::new(String::new(), String::new(), String::new(), String::new(), reports.to_vec())
+            .totals;
+    for (result, count) in [
+        ("equal", totals.equal),
+        ("different", totals.different),
+        ("skipped", totals.skipped),
+        ("failed", totals.error + totals.unstable),
+    ] {
+        names::TABLES.set(count as f64, &[("result", result)]);
+    }
+}
