@@ -1,0 +1,78 @@
+//! Encoding and decoding of envelopes, in memory, on one core.
+
+use std::{
+    collections::BTreeSet,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use causeway_avro::{Decoder, Encoder, Envelope, Options, Snapshot, SourceBlock, frame};
+use causeway_change::{Lsn, Operation};
+
+use crate::{orders, result::Results};
+
+/// Long enough that a pause of the machine does not show.
+const TIME: Duration = Duration::from_secs(2);
+
+/// Rows between two looks at the clock.
+const BATCH: u32 = 1000;
+
+/// Measures `avro.encode` and `avro.decode`: updates, so that each record has two rows.
+pub(crate) fn run(results: &mut Results) -> Result<()> {
+    let table = orders::table();
+    let options = Options::default();
+    let encoder = Encoder::new(&table, "bench.bench.dbo.orders", &options, &BTreeSet::new())
+        .context("compile the encoder")?;
+    let (before, after) = (orders::row(1), orders::row(1));
+    let envelope = Envelope {
+        before: Some(&before),
+        after: Some(&after),
+        operation: Operation::Update,
+        source: SourceBlock {
+            version: env!("CARGO_PKG_VERSION"),
+            name: "bench",
+            db: "bench",
+            schema: "dbo",
+            table: "orders",
+            ts_ns: 1_770_000_000_000_000_000,
+            snapshot: Snapshot::False,
+            change_lsn: Some(Lsn::from_parts(1, 2, 3)),
+            commit_lsn: Some(Lsn::from_parts(1, 2, 4)),
+            event_serial_no: Some(2),
+        },
+        ts_ns: 1_770_000_000_000_000_000,
+    };
+    let mut record = Vec::new();
+    encoder.encode_value(&envelope, 1, &mut record).context("encode")?;
+    let size = record.len();
+    let mut out = Vec::with_capacity(2 * size);
+    let rate = per_second(|| {
+        out.clear();
+        encoder.encode_value(black_box(&envelope), 1, &mut out).context("encode")?;
+        black_box(&out);
+        Ok(())
+    })?;
+    results.add("avro.encode", "rows/s", rate, None, None);
+
+    let decoder = Decoder::new(encoder.value_schema()).context("compile the decoder")?;
+    let rate = per_second(|| {
+        let (_, bytes) = frame::split(black_box(&record)).context("split the frame")?;
+        black_box(decoder.decode(bytes).context("decode")?);
+        Ok(())
+    })?;
+    results.add("avro.decode", "rows/s", rate, None, None);
+    Ok(())
+}
+
+fn per_second(mut once: impl FnMut() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    let mut count = 0_u32;
+    while start.elapsed() < TIME {
+        for _ in 0..BATCH {
+            once()?;
+        }
+        count += BATCH;
+    }
+    Ok(f64::from(count) / start.elapsed().as_secs_f64())
+}

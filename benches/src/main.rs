@@ -1,0 +1,65 @@
+//! `causeway-benches`: how fast the parts are on this machine, beside the raw limit of what they
+//! stand on, measured in the same run.
+//!
+//! The pipeline's figures come from the binaries as processes, on a real Kafka, a real PostgreSQL
+//! and the SQL Server stand-in; a source can be no faster than the stand-in's plain read, and a
+//! sink no faster than PostgreSQL's plain COPY.
+
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
+mod avro;
+mod orders;
+mod pipeline;
+mod raw;
+mod result;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use result::Results;
+
+/// Measures the parts and writes target/bench/latest.json.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Rows of the table that is copied; half as many changes follow.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    rows: u64,
+    /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
+    /// Where to write the figures.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/latest.json")]
+    json: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Box::pin(run(&Args::parse())).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<()> {
+    let mut results = Results::default();
+    if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
+        avro::run(&mut results)?;
+    }
+    if !args.only.starts_with("avro") {
+        Box::pin(pipeline::run(&mut results, args.rows)).await?;
+    }
+    results.keep(&args.only);
+    if let Some(folder) = args.json.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    std::fs::write(&args.json, results.json()?)
+        .with_context(|| format!("write {}", args.json.display()))?;
+    print!("{}", results.table());
+    println!("written to {}", args.json.display());
+    Ok(())
+}

@@ -1,0 +1,22 @@
+#!/bin/bash
+# Runs all tests with shared servers (PostgreSQL, Kafka, registry), and closes with one line that
+# counts them. Arguments go to `cargo test`. `make test` builds first.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+"$target/release/causeway-stack" cargo test --release --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
+code=${PIPESTATUS[0]}
+
+awk -v code="$code" '
+  /^test result: / { passed += $4; failed += $6; ignored += $8; results++ }
+  END {
+    # A test binary that is killed prints no result, but cargo knows.
+    if (code != 0 && failed == 0) { failed = 1; print "a test binary ended without a result: see above" }
+    if (results == 0) { print "no test ran"; failed += (failed == 0) }
+    printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored
+    exit failed != 0
+  }' "$log"

@@ -1,0 +1,11 @@
+//! The source as a process, between the SQL Server stand-in and a real Kafka with a real registry.
+
+mod order;
+mod restart;
+mod rig;
+mod snapshot;
+
+use std::time::Duration;
+
+/// How long a test waits for what should take a second: two cores run many things at once.
+const LIMIT: Duration = Duration::from_secs(120);

@@ -1,0 +1,8 @@
+//! Every type, from the T-SQL literal over the Avro record to the PostgreSQL text, by the real
+//! pipeline: half of the rows by the snapshot, half by the change tables. Writes docs/type-mapping.md.
+
+mod cases;
+mod document;
+mod interop;
+mod pipeline;
+mod schema_example;
