@@ -8,7 +8,7 @@ use std::{
 
 use causeway_change::Lsn;
 use causeway_observability::{context, names::sink as names};
-use causeway_postgres::{Class, Client, Config as Postgres, PostgresError};
+use causeway_postgres::{Class, Client, Config as Postgres};
 use causeway_service::exit::chain_line;
 
 use crate::{
@@ -176,26 +176,6 @@ impl Applier {
                 Err(error)
             }
         }
-    }
-
-    /// The connection, for what follows a commit.
-    ///
-    /// # Errors
-    /// When a new one is needed and cannot be had.
-    pub async fn client(&mut self) -> Result<&Client, PostgresError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection {
-                client: Client::connect(&self.postgres).await?,
-                statements: Statements::default(),
-            },
-        };
-        Ok(&self.connection.insert(connection).client)
-    }
-
-    /// Forgets the connection after a failure.
-    pub fn disconnect(&mut self) {
-        self.connection = None;
     }
 
     fn fenced(&self) -> SinkError {

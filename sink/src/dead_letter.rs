@@ -1,7 +1,7 @@
 //! Records that cannot be applied: a row in `_causeway.dead_letter`, in the transaction of their batch,
 //! and a copy in the dead-letter topic, made after the commit and made up for at the next start.
 
-use causeway_kafka::{Config as Kafka, Producer, Record, topic, topic::header};
+use causeway_kafka::{Admin, Config as Kafka, Producer, Record, TopicSpec, topic, topic::header};
 use causeway_observability::names::sink as names;
 use causeway_postgres::{PostgresError, Session};
 use serde_json::{Value as Json, json};
@@ -64,6 +64,7 @@ pub async fn keep(
 /// Copies dead letters to their topic.
 pub struct Mirror {
     producer: Producer,
+    admin: Admin,
     topic: String,
     pipeline: String,
 }
@@ -76,6 +77,7 @@ impl Mirror {
     pub fn new(kafka: &Kafka, pipeline: &str) -> Result<Self, SinkError> {
         Ok(Self {
             producer: Producer::new(kafka)?,
+            admin: Admin::new(kafka)?,
             topic: topic::dead_letters(pipeline),
             pipeline: pipeline.to_owned(),
         })
@@ -96,6 +98,8 @@ impl Mirror {
             if rows.is_empty() {
                 return Ok(copied);
             }
+            // Most pipelines never have a dead letter, and so never have the topic.
+            self.admin.ensure_topics(&[self.spec()]).await?;
             let mut done: Vec<i64> = Vec::with_capacity(rows.len());
             for row in &rows {
                 self.send(row).await?;
@@ -106,6 +110,16 @@ impl Mirror {
                 .execute(statements::MIRRORED, &[&done])
                 .await
                 .map_err(|e| PostgresError::statement("mark dead letters as mirrored", e))?;
+        }
+    }
+
+    /// One partition, so that the letters keep their order; kept for ever, because a person must look.
+    fn spec(&self) -> TopicSpec {
+        TopicSpec {
+            name: self.topic.clone(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: Some(-1),
         }
     }
 

@@ -45,6 +45,11 @@ pub enum SinkError {
         /// Why, and what to do.
         why: String,
     },
+    /// A fault of ours.
+    #[error(
+        "a task of the sink panicked; what it held is not applied and is read again at the next start. Please report it"
+    )]
+    Panicked,
     /// `dead_letters = "stop"`.
     #[error(
         "record {topic}/{partition}/{offset} cannot be applied to {table}: {reason}; [sink].dead_letters is \"stop\""
@@ -71,7 +76,8 @@ impl SinkError {
             Self::Postgres(error) => error.is_transient(),
             Self::Kafka(error) => error.is_transient(),
             Self::Registry(error) => error.is_transient(),
-            Self::Fenced { .. }
+            Self::Panicked
+            | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => false,
@@ -85,6 +91,7 @@ impl SinkError {
             Self::Postgres(error) => Some(error.class()),
             Self::Kafka(_)
             | Self::Registry(_)
+            | Self::Panicked
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Table { .. }

@@ -61,6 +61,7 @@ fn refusal(change: &Change, error: &SinkError) -> Refusal {
         }
         SinkError::Kafka(_)
         | SinkError::Registry(_)
+        | SinkError::Panicked
         | SinkError::Fenced { .. }
         | SinkError::Gap { .. }
         | SinkError::Table { .. }

@@ -60,10 +60,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(parts: Parts, watched: causeway_observability::Config) -> anyhow::Result<Code> {
-    refuse(&check(&parts).await)?;
+    // First of all: who is told to stop while it still looks around ends with 0, too.
+    let stop = shutdown::token().usage("listen for signals")?;
+    let findings = tokio::select! {
+        findings = check(&parts) => findings,
+        () = stop.cancelled() => return Ok(Code::Done),
+    };
+    refuse(&findings)?;
     let _guard = causeway_observability::init("causeway-sink", &parts.pipeline, &watched)
         .usage("start logs, metrics and traces")?;
-    let stop = shutdown::token().usage("listen for signals")?;
     let health = Health::new();
     let (_, server) = admin::serve(watched.sink_listen, health.clone(), stop.clone())
         .await

@@ -1,13 +1,16 @@
 //! The tasks and the way out.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use causeway_kafka::{Config as Kafka, Consumer, Registry, RegistryConfig};
 use causeway_observability::{admin::Health, names::sink as names};
 use causeway_postgres::{Client, Config as Postgres};
 use causeway_service::{exit::chain_line, retry::Backoff};
 use serde_json::json;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -61,28 +64,19 @@ pub async fn run(parts: Parts, health: Health, stop: CancellationToken) -> Resul
         parts.sink.dead_letters,
         epoch,
     );
+    let refused = Arc::new(Notify::new());
     let mirror = Mirror::new(&parts.kafka, &parts.pipeline)?;
-    let result = apply_all(receive, applier, mirror, &health, &stop).await;
+    tasks.spawn(mirror_all(mirror, parts.postgres.clone(), refused.clone(), over.clone()));
+    let result = apply_all(receive, applier, &refused, &health, &stop).await;
     over.cancel();
     health.set_ready(false);
+    let mut results = vec![result];
     while let Some(ended) = tasks.join_next().await {
-        match ended {
-            Ok(fetched) => result_of_both(&result, fetched)?,
-            Err(panic) => tracing::error!(error = %panic, "the fetching task panicked"),
-        }
+        // What a panic says may hold a value.
+        results.push(ended.unwrap_or(Err(SinkError::Panicked)));
     }
-    result
-}
-
-/// The fetcher's error, unless the applier has one of its own.
-fn result_of_both(
-    applied: &Result<(), SinkError>,
-    fetched: Result<(), SinkError>,
-) -> Result<(), SinkError> {
-    match applied {
-        Ok(()) => fetched,
-        Err(_) => Ok(()),
-    }
+    // The applier's own error comes first: the others often follow from it.
+    results.into_iter().collect()
 }
 
 /// Prepares the target and takes an epoch, waiting for PostgreSQL as long as it takes.
@@ -118,26 +112,17 @@ async fn take_epoch(
 async fn apply_all(
     mut batches: mpsc::Receiver<Batch>,
     mut applier: Applier,
-    mirror: Mirror,
+    refused: &Notify,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), SinkError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    let mut unmirrored = true;
     let mut applied_rows: u64 = 0;
     health.set_ready(true);
     health.set_status(json!({"sink": {"state": "applying", "applied": 0}}));
     loop {
-        if unmirrored {
-            unmirrored = !mirrored(&mut applier, &mirror).await;
-        }
-        let batch = tokio::select! {
-            batch = batches.recv() => batch,
-            // The copies of dead letters are made up for while it is quiet, too.
-            () = tokio::time::sleep(Duration::from_secs(1)), if unmirrored => continue,
-        };
-        let Some(mut batch) = batch else { return Ok(()) };
-        let refused = loop {
+        let Some(mut batch) = batches.recv().await else { return Ok(()) };
+        let count = loop {
             match applier.apply(&mut batch).await {
                 Ok(count) => break count,
                 Err(error) if error.is_transient() => {
@@ -151,7 +136,9 @@ async fn apply_all(
             }
         };
         backoff.reset();
-        unmirrored |= refused > 0;
+        if count > 0 {
+            refused.notify_one();
+        }
         applied_rows += u64::try_from(batch.changes.len()).unwrap_or(0);
         health.set_ready(true);
         let offsets: serde_json::Map<_, _> = batch
@@ -168,19 +155,38 @@ async fn apply_all(
     }
 }
 
-/// True when every dead letter is in the topic.
-async fn mirrored(applier: &mut Applier, mirror: &Mirror) -> bool {
-    let copied = async {
-        let client = applier.client().await?;
-        mirror.copy(client).await
-    }
-    .await;
-    match copied {
-        Ok(_) => true,
-        Err(error) => {
-            tracing::warn!(error = %chain_line(&error), "dead letters are kept in PostgreSQL; their topic must wait");
-            applier.disconnect();
-            false
+/// Copies dead letters to their topic, beside the batches: a topic that is away must hold up none.
+async fn mirror_all(
+    mirror: Mirror,
+    postgres: Postgres,
+    refused: Arc<Notify>,
+    stop: CancellationToken,
+) -> Result<(), SinkError> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    loop {
+        let copy = async {
+            let client = Client::connect(&postgres).await?;
+            mirror.copy(&client).await
+        };
+        let copied = tokio::select! {
+            copied = copy => copied,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match copied {
+            Ok(_) => {
+                backoff.reset();
+                tokio::select! {
+                    () = refused.notified() => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %chain_line(&error), "dead letters are kept in PostgreSQL; their topic must wait");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next()) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
         }
     }
 }

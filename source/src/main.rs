@@ -102,6 +102,13 @@ async fn run(common: Common) -> anyhow::Result<Code> {
         }
         return Ok(Code::Other(exit::USAGE));
     }
+    match causeway_source::run::create_topics(&settings).await {
+        Ok(()) => {}
+        Err(error) if error.is_usage() => return Err(error).usage("create the topics"),
+        // What passes is tried again as long as it takes.
+        Err(error) if error.is_transient() => {}
+        Err(error) => return Err(error).context("create the topics"),
+    }
     let _guard =
         causeway_observability::init("causeway-source", &settings.pipeline, &observability)?;
     for finding in &findings.0 {

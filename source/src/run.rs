@@ -99,6 +99,27 @@ pub async fn run(
     }
 }
 
+/// Creates the topics that are missing: what a person must allow is found out before anything else is
+/// written, and in one line.
+pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
+    let mut client = causeway_sqlserver::Client::connect(&settings.sqlserver).await?;
+    let facts = catalog::database(&mut client).await?;
+    let discovery = catalog::discover(&mut client, &settings.source.selection()).await?;
+    let mut topics = vec![offsets_topic(&settings.pipeline)];
+    let ids: std::collections::BTreeSet<&TableId> =
+        discovery.instances.iter().map(|i| i.source.id()).collect();
+    topics.extend(ids.into_iter().map(|id| {
+        let name = topic::table(&settings.pipeline, &facts.name, id);
+        table_topic(&name, settings.kafka.partitions)
+    }));
+    Admin::new(&settings.kafka)?.ensure_topics(&topics).await?;
+    Ok(())
+}
+
+fn offsets_topic(pipeline: &str) -> TopicSpec {
+    TopicSpec { name: topic::offsets(pipeline), partitions: 1, compacted: true, retention_ms: None }
+}
+
 async fn session(
     settings: &Settings,
     health: &Health,
@@ -160,14 +181,7 @@ async fn prepare(
         settings.kafka.partitions,
     ));
     let admin = Arc::new(Admin::new(&settings.kafka)?);
-    admin
-        .ensure_topics(&[TopicSpec {
-            name: topic::offsets(&settings.pipeline),
-            partitions: 1,
-            compacted: true,
-            retention_ms: None,
-        }])
-        .await?;
+    admin.ensure_topics(&[offsets_topic(&settings.pipeline)]).await?;
     // From here on a twin is fenced, and what it left open is aborted: the offsets topic is at rest.
     let transactional_id = topic::transactional_id(&settings.pipeline);
     let producer = Transactional::open(&settings.kafka, &transactional_id).await?;

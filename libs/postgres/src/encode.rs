@@ -9,6 +9,10 @@ const EPOCH_TICKS: i64 = 946_684_800 * 10_000_000;
 /// Days from 1970-01-01 to 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
 
+/// The first day that PostgreSQL has (4714-11-24 BC), counted from its epoch.
+const MIN_DAYS: i32 = -2_451_545;
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// A value that its column cannot hold. Never has the value itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("column {column} ({ty}): {why}")]
@@ -60,7 +64,10 @@ fn bytes(column: &Column, value: &Value, out: &mut Vec<u8>) -> Result<(), Encode
         ) => {
             numeric::encode(*n, types::scale(column.ty), out);
         }
-        (ColumnType::Date, Value::Date(days)) => out.extend((days - EPOCH_DAYS).to_be_bytes()),
+        (ColumnType::Date, Value::Date(days)) => {
+            let days = days.checked_sub(EPOCH_DAYS).filter(|days| *days >= MIN_DAYS);
+            out.extend(days.ok_or_else(|| beyond(column))?.to_be_bytes());
+        }
         (ColumnType::Time { .. }, Value::Time(ticks)) => {
             out.extend(ticks.div_euclid(10).to_be_bytes());
         }
@@ -69,7 +76,9 @@ fn bytes(column: &Column, value: &Value, out: &mut Vec<u8>) -> Result<(), Encode
             Value::DateTime(ticks),
         )
         | (ColumnType::DateTimeOffset { .. }, Value::DateTimeOffset { utc: ticks, .. }) => {
-            out.extend((ticks - EPOCH_TICKS).div_euclid(10).to_be_bytes());
+            let micros = ticks.checked_sub(EPOCH_TICKS).map(|ticks| ticks.div_euclid(10));
+            let micros = micros.filter(|micros| *micros >= i64::from(MIN_DAYS) * MICROS_PER_DAY);
+            out.extend(micros.ok_or_else(|| beyond(column))?.to_be_bytes());
         }
         (
             ColumnType::Char(_)
@@ -152,6 +161,10 @@ fn checked<'a>(column: &Column, text: &'a str) -> Result<&'a str, EncodeError> {
         }
     }
     Ok(text)
+}
+
+fn beyond(column: &Column) -> EncodeError {
+    refuse(column, "the date or time is outside PostgreSQL's range", "22008")
 }
 
 fn refuse(column: &Column, why: &str, sqlstate: &'static str) -> EncodeError {

@@ -111,9 +111,10 @@ fn detail(error: &Hidden) -> String {
     text
 }
 
-/// Messages of data exceptions (class 22) quote the value; the others name objects only.
+/// Messages of data exceptions (class 22) quote the value, and a trigger's RAISE (class P0) may say
+/// anything; the others name objects only.
 fn message_is_safe(code: &SqlState) -> bool {
-    !code.code().starts_with("22")
+    !code.code().starts_with("22") && !code.code().starts_with("P0")
 }
 
 impl PostgresError {
@@ -200,8 +201,9 @@ fn of_code(code: &SqlState) -> Class {
         "40001" | "40P01" | "55P03" | "57014" | "25006" | "25P03" => return Class::Transient,
         // undefined_column, undefined_table, undefined_object, invalid_schema_name, datatype_mismatch
         "42703" | "42P01" | "42704" | "3F000" | "42804" => return Class::Schema,
-        // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections
-        "57P01" | "57P02" | "57P03" | "53300" => return Class::Transient,
+        // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections,
+        // configuration_limit_exceeded
+        "57P01" | "57P02" | "57P03" | "53300" | "53400" => return Class::Transient,
         _ => {}
     }
     match code.get(..2).unwrap_or_default() {

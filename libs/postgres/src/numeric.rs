@@ -52,20 +52,25 @@ pub fn decode(bytes: &[u8], scale: u8) -> Option<i128> {
     let weight = word()?.cast_signed();
     let sign = word()?;
     let _display_scale = word()?;
+    // Digit by digit at its own power of ten: with all groups put together first, 38 digits and the
+    // zeros that fill the last group would not fit 128 bits.
     let mut value: i128 = 0;
-    for _ in 0..count {
-        value = value.checked_mul(10_000)?.checked_add(i128::from(word()?))?;
+    for place in 0..i32::from(count) {
+        let digit = i128::from(word()?);
+        let exponent = (i32::from(weight) - place) * 4 + i32::from(scale);
+        let part = if digit == 0 {
+            0
+        } else if exponent >= 0 {
+            digit.checked_mul(10i128.checked_pow(exponent.unsigned_abs())?)?
+        } else {
+            let factor = 10i128.checked_pow(exponent.unsigned_abs())?;
+            if digit % factor != 0 {
+                return None;
+            }
+            digit / factor
+        };
+        value = value.checked_add(part)?;
     }
-    // The last group stands for 10,000^(weight - count + 1).
-    let exponent = (i32::from(weight) - i32::from(count) + 1) * 4 + i32::from(scale);
-    let factor = 10i128.checked_pow(exponent.unsigned_abs())?;
-    let value = if exponent >= 0 {
-        value.checked_mul(factor)?
-    } else if value % factor == 0 {
-        value / factor
-    } else {
-        return None;
-    };
     match sign {
         0 => Some(value),
         0x4000 => Some(-value),

@@ -125,7 +125,7 @@ impl SessionState {
                 });
             }
             StmtKind::CreateModule { name, kind, alter, or_alter } => {
-                self.create_module(name, kind, *alter, *or_alter, &s.text)?
+                self.create_module(name, kind, *alter, *or_alter, &s.text)?;
             }
             StmtKind::CreateLogin { name, password, database } => {
                 let mut logins = write(&self.instance.logins);
@@ -207,7 +207,7 @@ impl SessionState {
                 self.add_alias("type:", name, text)?;
             }
             StmtKind::CreateSynonym { name, target } => {
-                self.add_alias("", name, target.join("\u{1}"))?
+                self.add_alias("", name, target.join("\u{1}"))?;
             }
             StmtKind::AlterTable { table, action } => self.alter_table(table, action, &s.text)?,
             StmtKind::AlterSchema { schema, object } => {
@@ -1148,9 +1148,9 @@ impl SessionState {
         self.transaction = tx;
         result?;
         let tx = self.tx()?;
-        for c in columns {
+        // One statement is one row of the history, however many columns it adds.
+        if let Some(c) = columns.first() {
             cdc::on_ddl(tx, database, table, text, DdlKind::AddColumn { column: c.name.clone() });
-            break;
         }
         for c in more {
             let mut def = (*table.def()).clone();

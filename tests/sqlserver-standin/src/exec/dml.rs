@@ -71,7 +71,7 @@ struct OutputPlan {
 fn aliases<'a>(r: &'a TableRef, out: &mut Vec<&'a str>) {
     match r {
         TableRef::Named { name, alias, .. } => {
-            out.extend(alias.as_deref().or_else(|| name.last().map(String::as_str)))
+            out.extend(alias.as_deref().or_else(|| name.last().map(String::as_str)));
         }
         TableRef::Variable { name, alias } => out.push(alias.as_deref().unwrap_or(name)),
         TableRef::Join { left, right, .. } | TableRef::Apply { left, right, .. } => {

@@ -161,9 +161,10 @@ pub(crate) struct Access {
     pub(crate) backward: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Source {
     /// SELECT without FROM: one row.
+    #[default]
     Nothing,
     Table {
         slot: usize,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::compile::any_aggregate;
 use super::from::{Tree, WantedOrder};
 use super::node::{Kind, Node};
-use super::plan::{AggregateKind, Body, GroupPlan, QueryPlan, SelectPlan, Source, TopPlan};
+use super::plan::{AggregateKind, Body, GroupPlan, QueryPlan, SelectPlan, TopPlan};
 use super::scope::{Ctes, Grouping, Scope, matches};
 use super::session::SessionState;
 use super::{R, dml};
@@ -466,11 +466,5 @@ impl QueryPlan {
     /// Whether it is SELECT @x = ...
     pub(crate) fn assigns(&self) -> bool {
         matches!(&self.body, Body::Select(s) if !s.assigns.is_empty())
-    }
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self::Nothing
     }
 }

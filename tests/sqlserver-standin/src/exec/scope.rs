@@ -87,7 +87,11 @@ impl<'a> Scope<'a> {
     pub(crate) fn resolve(&self, name: &Name) -> R<(usize, usize, usize, Offered)> {
         let mut scope = Some(self);
         let mut depth = 0;
+        let mut known = name.len() == 1;
         while let Some(s) = scope {
+            if let Some((_, qualifier)) = name.split_last() {
+                known |= !s.hidden.get() && s.tables.borrow().iter().any(|t| matches(t, qualifier));
+            }
             if !s.hidden.get()
                 && let Some((slot, column, offered)) = s.here(name)?
             {
@@ -99,7 +103,7 @@ impl<'a> Scope<'a> {
             depth += 1;
             scope = s.outer;
         }
-        Err(if name.len() == 1 {
+        Err(if known {
             SqlError::invalid_column(name.last().map_or("", String::as_str))
         } else {
             let m = format!("The multi-part identifier \"{}\" could not be bound.", name.join("."));

@@ -194,7 +194,9 @@ impl SessionState {
         if self.settings.parse_only {
             return Ok(Outcome::default());
         }
-        self.frames = vec![Frame::default()];
+        // The scope of SCOPE_IDENTITY() goes on from batch to batch.
+        let identity = self.frames.first().and_then(|f| f.identity);
+        self.frames = vec![Frame { identity, ..Frame::default() }];
         for p in params {
             self.declare(&p.name, p.value.ty, p.value.val.clone());
         }

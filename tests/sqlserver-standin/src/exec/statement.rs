@@ -302,7 +302,7 @@ impl SessionState {
                 out.message(&SqlError::info(0, text).at_line(s.line));
             }
             StmtKind::RaisError { message, severity, state, args } => {
-                self.raise(message, severity, state, args, s.line, out)?
+                self.raise(message, severity, state, args, s.line, out)?;
             }
             StmtKind::Throw(parts) => {
                 return Err(match parts {

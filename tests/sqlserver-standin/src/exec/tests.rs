@@ -304,7 +304,7 @@ fn changes() {
                 "INSERT customers (name) OUTPUT inserted.id, inserted.city VALUES ('Eve'), ('Fay')",
                 &["5|Rome", "6|Rome"],
             ),
-            ("SELECT SCOPE_IDENTITY(), @@IDENTITY, @@ROWCOUNT", &["6|6|1"]),
+            ("SELECT SCOPE_IDENTITY(), @@IDENTITY, @@ROWCOUNT", &["6|6|2"]),
             (
                 "UPDATE customers SET balance += 1, city = DEFAULT OUTPUT deleted.balance, inserted.balance WHERE id = 3",
                 &["3.00|4.00"],

@@ -1,7 +1,5 @@
 //! Window functions over rows that were collected.
 
-use std::sync::Arc;
-
 use super::R;
 use super::aggregate::Accumulator;
 use super::eval::hash_key;
@@ -102,7 +100,7 @@ fn partition(
         }
         #[allow(clippy::cast_precision_loss, reason = "row counts")]
         WindowKind::CumeDist => {
-            out.extend(peers.iter().map(|p| Val::Float((p.1 + 1) as f64 / n as f64)))
+            out.extend(peers.iter().map(|p| Val::Float((p.1 + 1) as f64 / n as f64)));
         }
         WindowKind::Ntile(buckets) => {
             let env = Env { rows: row(0), outer };
@@ -181,7 +179,6 @@ fn partition(
             }
         }
     }
-    let _ = Arc::<[Val]>::from([]);
     Ok(out)
 }
 

@@ -339,7 +339,7 @@ impl SessionState {
                         }
                     }
                     Action::Cascade if after.is_none() => {
-                        self.delete_rows(&child_target, &found)?
+                        self.delete_rows(&child_target, &found)?;
                     }
                     Action::Cascade | Action::SetNull | Action::SetDefault => {
                         let w = self.writer(&child_target)?;

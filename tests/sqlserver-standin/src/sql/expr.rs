@@ -298,6 +298,10 @@ impl Parser<'_> {
                 }
                 self.next();
                 let e = self.or()?;
+                if self.is_sym(",") {
+                    // A row value, which SQL Server does not have.
+                    return self.must_be_condition(e);
+                }
                 self.need_sym(")")?;
                 Ok(e)
             }

@@ -97,9 +97,7 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
             && (next.is_ascii_digit() || next == '.' || next == '-')
         {
             let skip = c.len_utf8() + usize::from(next == '-');
-            let digits = span(tail.get(skip..).unwrap_or(""), |c| {
-                c.is_ascii_digit() || c == '.' || c == ','
-            });
+            let digits = span(tail.get(skip..).unwrap_or(""), |c| c.is_ascii_digit() || c == '.');
             (
                 Tok::Money(tail.get(c.len_utf8()..skip + digits).unwrap_or("").to_owned()),
                 skip + digits,

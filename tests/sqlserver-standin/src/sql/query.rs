@@ -337,13 +337,9 @@ impl Parser<'_> {
             self.back_to(at);
         }
         let expr = self.value()?;
-        let alias = if self.take("AS") {
-            Some(self.alias()?)
-        } else if self.is_name() || matches!(self.peek(), Tok::Str(_) | Tok::NStr(_)) {
-            Some(self.alias()?)
-        } else {
-            None
-        };
+        let named =
+            self.take("AS") || self.is_name() || matches!(self.peek(), Tok::Str(_) | Tok::NStr(_));
+        let alias = if named { Some(self.alias()?) } else { None };
         Ok(SelectItem::Expr { expr, alias })
     }
 

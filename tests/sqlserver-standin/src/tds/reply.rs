@@ -213,7 +213,7 @@ impl Output for Reply {
             EnvChange::TransactionCommit(id) => tokens::env_bytes(out, 9, &[], &id.to_le_bytes()),
             EnvChange::ResetDone => tokens::env_bytes(out, 18, &[], &[]),
             EnvChange::TransactionRollback(id) => {
-                tokens::env_bytes(out, 10, &[], &id.to_le_bytes())
+                tokens::env_bytes(out, 10, &[], &id.to_le_bytes());
             }
         }
     }
