@@ -455,9 +455,9 @@ impl Load {
 
     fn delete(&mut self) -> Step {
         let at = self.table();
-        let Some(stock) = self.stock.get_mut(at).filter(|stock| stock.live.len() > 5) else {
-            return self.update(1);
-        };
+        // A small table keeps most of its rows.
+        let plenty = |stock: &&mut Stock| stock.live.len() > 4 * stock.deleted.len();
+        let Some(stock) = self.stock.get_mut(at).filter(plenty) else { return self.update(1) };
         let row = usize::try_from(self.random.below(stock.live.len() as u64)).unwrap_or(0);
         let row = stock.live.swap_remove(row);
         let sql = format!(

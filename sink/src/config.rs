@@ -9,7 +9,8 @@ pub struct Config {
     /// Changes in one PostgreSQL transaction. Larger is faster until the transaction holds locks too
     /// long for the target's other users.
     pub batch_rows: usize,
-    /// Bytes of records in one transaction; two batches are in memory at a time.
+    /// Bytes of records in one transaction. Three batches are in memory at a time: one that is
+    /// filled, one that waits and one that is applied.
     pub batch_bytes: usize,
     /// How long the oldest change of a batch may wait for others, in milliseconds: what a quiet
     /// pipeline adds to the latency.
@@ -34,7 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch_rows: 10_000,
-            batch_bytes: 16 << 20,
+            batch_bytes: 8 << 20,
             batch_age_ms: 50,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,

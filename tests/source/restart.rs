@@ -13,7 +13,8 @@ async fn nothing_is_lost_or_doubled_over_kills() {
     rig.table("a", "id int NOT NULL PRIMARY KEY, x int NULL").await;
     rig.table("b", "id int NOT NULL PRIMARY KEY, x int NULL").await;
     let mut writer = rig.client().await;
-    let load = tokio::spawn(async move {
+    let mut load = tokio::task::JoinSet::new();
+    load.spawn(async move {
         for i in 1..=400 {
             let sql = format!(
                 "BEGIN TRAN; INSERT INTO dbo.a VALUES ({i}, 0); INSERT INTO dbo.b VALUES ({i}, 0); \
@@ -29,7 +30,7 @@ async fn nothing_is_lost_or_doubled_over_kills() {
         tokio::time::sleep(Duration::from_millis(97 * round)).await;
         source.kill9();
     }
-    load.await.unwrap();
+    load.join_next().await.unwrap().unwrap();
     let mut source = rig.start();
     source.ready(LIMIT).await.unwrap();
     let mut reader = rig.reader(&["a", "b"]).await;

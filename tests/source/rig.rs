@@ -252,7 +252,19 @@ fn key_text(key: &[usize], row: &Row) -> String {
         Value::I32(n) => format!("{n:012}"),
         Value::Text(text) => text.clone(),
         Value::Guid(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
-        other => panic!("a key of {}", other.kind()),
+        Value::Null
+        | Value::Unavailable
+        | Value::Bool(_)
+        | Value::I16(_)
+        | Value::I64(_)
+        | Value::F32(_)
+        | Value::F64(_)
+        | Value::Decimal(_)
+        | Value::Bytes(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::DateTime(_)
+        | Value::DateTimeOffset { .. } => panic!("a key of {}", value.kind()),
     };
     key.iter().map(|&i| part(&row[i])).collect::<Vec<_>>().join("/")
 }

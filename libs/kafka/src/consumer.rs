@@ -31,8 +31,8 @@ pub const LATEST: i64 = -1;
 /// A chunk ends at this many messages or bytes, whichever comes first.
 const CHUNK_MESSAGES: usize = 2_000;
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks between the thread that polls and the task that takes: 8 MiB and a message each.
-const CHUNKS: usize = 8;
+/// Chunks between the thread that polls and the task that takes: 4 MiB and a message each.
+const CHUNKS: usize = 4;
 /// How long the thread waits for a first message; also how long an assignment may wait for it.
 const POLL: Duration = Duration::from_millis(50);
 

@@ -394,6 +394,50 @@ impl SessionState {
         }
     }
 
+    /// Computes the parts of a condition that are the same for every row, once.
+    pub(crate) fn fold(&mut self, n: Node) -> Node {
+        let Node { ty, nullable, collation, kind } = n;
+        let both =
+            |s: &mut Self, a: Box<Node>, b: Box<Node>| (Box::new(s.fold(*a)), Box::new(s.fold(*b)));
+        let sides = |s: &mut Self, a: Box<Node>, b: Box<Node>| {
+            (Box::new(s.fixed(*a)), Box::new(s.fixed(*b)))
+        };
+        let kind = match kind {
+            Kind::And(a, b) => {
+                let (a, b) = both(self, a, b);
+                Kind::And(a, b)
+            }
+            Kind::Or(a, b) => {
+                let (a, b) = both(self, a, b);
+                Kind::Or(a, b)
+            }
+            Kind::Not(a) => Kind::Not(Box::new(self.fold(*a))),
+            Kind::Compare(op, a, b) => {
+                let (a, b) = sides(self, a, b);
+                Kind::Compare(op, a, b)
+            }
+            Kind::InList(a, list, not) => {
+                Kind::InList(a, list.into_iter().map(|i| self.fixed(i)).collect(), not)
+            }
+            Kind::Like { value, pattern, escape, not } => {
+                Kind::Like { value, pattern: Box::new(self.fixed(*pattern)), escape, not }
+            }
+            other => other,
+        };
+        Node { ty, nullable, collation, kind }
+    }
+
+    /// A value that no row takes part in, as a constant; an error waits until a row asks for it.
+    fn fixed(&mut self, n: Node) -> Node {
+        if matches!(n.kind, Kind::Const(_)) || !n.is_fixed() {
+            return n;
+        }
+        match self.eval(&n, &Env::EMPTY) {
+            Ok(v) => Node { kind: Kind::Const(v), ..n },
+            Err(_) => n,
+        }
+    }
+
     /// Types that no comparison takes: 402.
     fn comparable(a: &Node, b: &Node) -> R<()> {
         for (x, y) in [(a, b), (b, a)] {

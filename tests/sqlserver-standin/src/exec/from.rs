@@ -720,6 +720,19 @@ impl SessionState {
     /// Takes the locks that hints and the isolation level ask for.
     fn table_hints(&mut self, table: &Arc<Table>, hints: &Hints) -> R<RowLock> {
         let patience = hints.has("NOWAIT");
+        let isolation = self.tx()?.isolation;
+        if isolation == Isolation::Snapshot
+            && let Some(database) = self.instance.database_by_id(table.database)
+            && database.id > 4
+            && !crate::store::read(&database.options).snapshot_isolation
+        {
+            let m = format!(
+                "Snapshot isolation transaction failed accessing database '{}' because snapshot isolation is not \
+                 allowed in this database. Use ALTER DATABASE to allow snapshot isolation.",
+                database.name()
+            );
+            return Err(SqlError::new(3952, m));
+        }
         let tx = self.tx()?;
         let old = tx.patience.timeout;
         if patience {

@@ -209,6 +209,20 @@ impl Node {
         self.children().into_iter().try_fold(own, |bits, c| Some(bits | c.slots()?))
     }
 
+    /// Whether no row takes part in the value.
+    pub(crate) fn is_fixed(&self) -> bool {
+        let own = !matches!(
+            self.kind,
+            Kind::Column { .. }
+                | Kind::Known(Known::NewId)
+                | Kind::Scalar(_)
+                | Kind::Exists(_)
+                | Kind::InQuery(..)
+                | Kind::Quantified { .. }
+        );
+        own && self.children().into_iter().all(Self::is_fixed)
+    }
+
     /// Whether two nodes are the same expression.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let flat = match (&self.kind, &other.kind) {

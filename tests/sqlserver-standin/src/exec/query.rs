@@ -334,6 +334,9 @@ impl SessionState {
                 Some(WantedOrder { slot, columns: vec![(column, descending)], satisfied: false });
             first_only = true;
         }
+        if assigns.is_empty() {
+            conditions = conditions.into_iter().map(|c| self.fold(c)).collect();
+        }
         let (source, filter) = self.place(tree, conditions, &mut wanted)?;
         let satisfied = wanted.is_some_and(|w| w.satisfied);
         first_only = first_only && satisfied;

@@ -563,6 +563,7 @@ pub(crate) struct SelectRun<'p> {
     /// Rows that had to be kept: sorted, grouped, with window functions.
     kept: Option<std::vec::IntoIter<Vec<Row>>>,
     opened: bool,
+    nothing: Option<bool>,
     skip: u64,
     left: u64,
 }
@@ -575,6 +576,7 @@ impl<'p> SelectRun<'p> {
             tuple: vec![empty(); plan.slots],
             kept: None,
             opened: false,
+            nothing: None,
             skip: 0,
             left: u64::MAX,
         }
@@ -704,6 +706,18 @@ impl<'p> SelectRun<'p> {
 
     /// The next row of FROM and WHERE.
     fn next_source(&mut self, s: &mut SessionState, outer: Option<&Env<'_>>) -> R<bool> {
+        // Conditions that no table takes part in (WHERE 1 = 0) decide before anything is read.
+        if self.nothing.is_none() {
+            let env = Env { rows: &self.tuple, outer };
+            let mut nothing = false;
+            for f in self.plan.filter.iter().filter(|f| f.slots() == Some(0)) {
+                nothing |= !s.passes(f, &env)?;
+            }
+            self.nothing = Some(nothing);
+        }
+        if self.nothing == Some(true) {
+            return Ok(false);
+        }
         while self.source.next(s, &mut self.tuple, outer)? {
             let env = Env { rows: &self.tuple, outer };
             if s.all_pass(&self.plan.filter, &env)? {

@@ -570,6 +570,12 @@ fn seeks_do_not_scan() {
         ("SELECT * FROM t WHERE a = 2.5", 0, 101),
         ("SELECT * FROM t WHERE a > 98.5", 100, 201),
         ("SELECT * FROM t WHERE a = NULL", 0, 0),
+        ("SELECT * FROM t WHERE 1 = 0", 0, 0),
+        (
+            "DECLARE @x varbinary(8) = 0x05; SELECT * FROM t WHERE a > CAST(@x AS int) AND a <= CAST(0x06 AS int) ORDER BY a, b",
+            100,
+            101,
+        ),
         ("SELECT TOP (5) * FROM t WHERE a >= 3 AND (a > 3 OR b > 95) ORDER BY a, b", 5, 200),
     ] {
         let before = s.examined;
@@ -638,6 +644,92 @@ fn row_versions() {
     run(&mut a, "BEGIN TRAN; DELETE t");
     drop(a);
     assert_eq!(text(&run(&mut b, "SELECT COUNT(*) FROM t WITH (UPDLOCK)")), ["2"]);
+    run(
+        &mut b,
+        "ALTER DATABASE shop SET ALLOW_SNAPSHOT_ISOLATION OFF; SET TRANSACTION ISOLATION LEVEL SNAPSHOT",
+    );
+    fails(&mut b, &[("SELECT * FROM t", 3952)]);
+}
+
+#[test]
+fn update_locks_keep_others_away() {
+    let i = instance();
+    let (mut a, mut b) = (session(&i, 51), session(&i, 52));
+    run(&mut a, "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT t VALUES (1, 0), (2, 0)");
+    run(&mut a, "BEGIN TRAN; SELECT * FROM t WITH (UPDLOCK, ROWLOCK) WHERE id = 1");
+    fails(&mut b, &[("SET LOCK_TIMEOUT 20; UPDATE t SET v = 1 WHERE id = 1", 1222)]);
+    run(&mut b, "UPDATE t SET v = 1 WHERE id = 2");
+    run(&mut a, "COMMIT");
+    run(&mut b, "UPDATE t SET v = 1 WHERE id = 1");
+}
+
+#[test]
+fn implicit_transactions_as_jdbc_uses_them() {
+    let i = instance();
+    let mut s = session(&i, 51);
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY); SET IMPLICIT_TRANSACTIONS ON");
+    run(&mut s, "INSERT t VALUES (1)");
+    assert_eq!(text(&run(&mut s, "SELECT @@TRANCOUNT")), ["1"]);
+    run(&mut s, "IF @@TRANCOUNT > 0 ROLLBACK TRAN");
+    assert_eq!(text(&run(&mut s, "SELECT COUNT(*) FROM t")), ["0"]);
+    run(&mut s, "IF @@TRANCOUNT > 0 COMMIT TRAN; SET IMPLICIT_TRANSACTIONS OFF");
+}
+
+#[test]
+fn the_log_shows_updates_as_sql_server_does() {
+    use crate::store::{ChangeKind, LogEntry};
+    let i = instance();
+    let mut s = session(&i, 51);
+    run(
+        &mut s,
+        "CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE, v int); INSERT t VALUES (1, 1, 1), (2, 2, 2)",
+    );
+    let db = i.database("shop").unwrap();
+    db.is_cdc_enabled.store(true, std::sync::atomic::Ordering::SeqCst);
+    db.table("dbo", "t").unwrap().set_tracked(1);
+    run(
+        &mut s,
+        "BEGIN TRAN; UPDATE t SET v = v + 1 WHERE id = 1; UPDATE t SET id = id + 10; UPDATE t SET u = u; UPDATE t SET v = v; COMMIT",
+    );
+    let record = db.log.peek(9).pop().unwrap();
+    let seen: Vec<_> = record
+        .entries
+        .iter()
+        .map(|e| match e {
+            LogEntry::Row(c) => {
+                let kind = match &c.kind {
+                    ChangeKind::Insert { .. } => 'c',
+                    ChangeKind::Delete { .. } => 'd',
+                    ChangeKind::Update { .. } => 'u',
+                };
+                (kind, c.command, c.pair)
+            }
+            LogEntry::Ddl(_) | LogEntry::Capture { .. } => panic!("only rows change here"),
+        })
+        .collect();
+    let want = [
+        ('u', 1, None),
+        ('d', 2, Some(1)),
+        ('d', 3, Some(2)),
+        ('c', 4, Some(1)),
+        ('c', 5, Some(2)),
+        ('d', 6, Some(3)),
+        ('d', 7, Some(4)),
+        ('c', 8, Some(3)),
+        ('c', 9, Some(4)),
+    ];
+    assert_eq!(seen, want);
+    let lsn = |at: usize| match &record.entries[at] {
+        LogEntry::Row(c) => c.lsn,
+        LogEntry::Ddl(_) | LogEntry::Capture { .. } => panic!("only rows change here"),
+    };
+    assert_eq!((lsn(1), lsn(2)), (lsn(3), lsn(4)));
+    assert!(
+        lsn(0) < lsn(1)
+            && lsn(1) < lsn(2)
+            && lsn(2) < record.commit_lsn
+            && record.begin_lsn < lsn(0)
+    );
 }
 
 #[test]
@@ -750,6 +842,5 @@ fn streaming_is_fast_enough() {
     )
     .unwrap();
     assert_eq!(out.0, 200_000);
-    println!("{:.0} rows/s", 200_000.0 / started.elapsed().as_secs_f64());
     assert!(started.elapsed() < Duration::from_secs(3));
 }

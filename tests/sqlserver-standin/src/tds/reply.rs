@@ -157,6 +157,10 @@ fn mismatch(name: &str, ty: String, val: &Val) -> SqlError {
 }
 
 impl Output for Reply {
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(Arc::clone(&self.stop))
+    }
+
     fn columns(&mut self, columns: &[Col]) -> Result<(), Stopped> {
         self.settle();
         self.columns = columns.to_vec();
