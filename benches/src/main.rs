@@ -24,7 +24,7 @@ use result::Results;
 #[command(version)]
 struct Args {
     /// Rows of the table that is copied; half as many changes follow.
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
     rows: u64,
     /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
     #[arg(long, value_name = "NAME", default_value = "")]

@@ -49,6 +49,7 @@ async fn a_large_snapshot_and_a_large_transaction_take_little_memory() {
     let count = "SELECT count(*) FROM many";
     pipeline.target_reaches(servers.postgres, count, all, limit).await.unwrap();
     let copied = start.elapsed();
+    let copy_mb = (source.peak_mb().unwrap(), sink.peak_mb().unwrap());
 
     // One transaction over every row.
     let start = Instant::now();
@@ -74,8 +75,10 @@ async fn a_large_snapshot_and_a_large_transaction_take_little_memory() {
     }
     assert_eq!(reconcile.ended().unwrap(), Some(0), "{}", reconcile.tail(20));
     println!(
-        "{rows} rows: copied in {copied:.1?}, changed in {streamed:.1?}; at the peak source \
-         {source_mb:.0} MB, sink {sink_mb:.0} MB, reconcile {reconcile_mb:.0} MB"
+        "{rows} rows: copied in {copied:.1?} with source {:.0} MB, sink {:.0} MB at the peak; changed \
+         in {streamed:.1?} with source {source_mb:.0} MB, sink {sink_mb:.0} MB; reconcile \
+         {reconcile_mb:.0} MB",
+        copy_mb.0, copy_mb.1
     );
     for (name, mb) in [("source", source_mb), ("sink", sink_mb), ("reconcile", reconcile_mb)] {
         assert!(mb < LIMIT_MB, "causeway-{name} took {mb:.0} MB for {rows} rows");

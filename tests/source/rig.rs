@@ -18,6 +18,7 @@ use causeway_tests::{
     process::Proc,
     registry, shared,
     sqlserver::{self, SqlServer},
+    wait,
 };
 use tempfile::TempDir;
 
@@ -116,8 +117,13 @@ impl Rig {
         for table in tables {
             let topic = topic::table(&self.name, &self.name, &TableId::new("dbo", *table));
             by_topic.insert(topic.clone(), (*table).to_owned());
-            let known = consumer.topics(&topic).await.unwrap();
-            let known = known.iter().find(|t| t.name == topic).unwrap();
+            // A table that is captured later gets its topic later.
+            let known = wait::until("the topic", Duration::from_secs(60), || async {
+                let known = consumer.topics(&topic).await?;
+                Ok(known.into_iter().find(|t| t.name == topic))
+            })
+            .await
+            .unwrap();
             for partition in 0..known.partitions {
                 partitions.push((topic.clone(), partition, EARLIEST));
             }

@@ -16,9 +16,10 @@ fn python() -> Result<std::path::PathBuf> {
             .context("make a virtual environment (Debian: python3-venv)")?;
         run(
             &folder.join("venv/bin/pip"),
-            &["install", "-q", "confluent-kafka[avro,schemaregistry]==2.16.1"],
+            &["install", "-q", "confluent-kafka[avro,schemaregistry]==2.12.1"],
         )
-        .context("install confluent-kafka from PyPI")
+        .context("install confluent-kafka from PyPI")?;
+        Ok(())
     })?;
     Ok(folder.join("venv/bin/python"))
 }
