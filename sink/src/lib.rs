@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`change`] (one record, decoded and already in PostgreSQL's form), [`decode`] (how it
 //! becomes that), [`batch`] (when a batch is closed) and [`fold`] (many changes of a key become one):
-//! both pure; [`statements`] (every SQL text), [`table`] (target tables are made and widened), [`write`]
+//! both pure; [`statements`] (every SQL text), [`table`] (target tables are made and widened), [`mod@write`]
 //! (the rows of one table), [`isolate`] (which record it was), [`progress`] (offsets and the epoch),
 //! [`dead_letter`] (what cannot be applied), [`apply`] (the transaction), [`fetch`] and [`run`] (the tasks).
 

@@ -10,7 +10,7 @@
 //! * What cleanup took away before it was read is named and stops the source; nothing is skipped.
 //! * Memory is bounded by bytes, whatever the size of a transaction.
 //!
-//! Reading order: [`config`]; [`check`] (what is looked at before anything is written) and [`run`] (sessions);
+//! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions);
 //! [`pump`] (the one loop that publishes), with its pure parts [`merge`] (one order over all tables),
 //! [`fold`] (rows to events), [`window`] (a snapshot's chunks against the stream) and [`state`] (what is
 //! stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`] and [`publish`] (what is

@@ -3,7 +3,7 @@
 //! Everything else in the workspace speaks these words; this crate speaks to nothing. It does no
 //! I/O, knows no wire format and has no clock, so that what it says can be checked by reading.
 //!
-//! Reading order: [`table`] and [`column`] (what is replicated), [`value`] (one value, exactly),
+//! Reading order: [`table`] and [`mod@column`] (what is replicated), [`value`] (one value, exactly),
 //! [`lsn`] and [`position`] (where a change stands in the history of the source), [`change`] (one
 //! change of one row).
 

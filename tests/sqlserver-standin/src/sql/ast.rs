@@ -80,7 +80,7 @@ pub enum Expr {
     Or(Box<Self>, Box<Self>),
     Not(Box<Self>),
     IsNull(Box<Self>, bool),
-    /// IS [NOT] DISTINCT FROM; the flag: NOT
+    /// `IS [NOT] DISTINCT FROM`; the flag: NOT
     Distinct(Box<Self>, Box<Self>, bool),
     Between {
         value: Box<Self>,
