@@ -35,7 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch_rows: 10_000,
-            batch_bytes: 8 << 20,
+            batch_bytes: 4 << 20,
             batch_age_ms: 50,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,

@@ -230,7 +230,7 @@ impl Config {
             ("fetch.queue.backoff.ms", "10"),
             ("fetch.max.bytes", "16777216"),
             ("message.max.bytes", MESSAGE_MAX_BYTES),
-            ("queued.max.messages.kbytes", "16384"),
+            ("queued.max.messages.kbytes", "8192"),
             ("statistics.interval.ms", "1000"),
         ])
     }
