@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use causeway_avro::Decoder;
+use causeway_avro::{Decoder, frame};
 use causeway_change::{Column, Lsn, TableId};
 use causeway_kafka::Message;
 
@@ -48,8 +48,6 @@ pub enum Action {
 pub struct Change {
     /// Version of its table.
     pub shape: Arc<Shape>,
-    /// The key in Avro, without the registry's frame: equal for equal keys. None without key.
-    pub key: Option<Vec<u8>>,
     /// The key's fields as PostgreSQL takes them.
     pub key_fields: Vec<u8>,
     /// What it does.
@@ -65,10 +63,15 @@ pub struct Change {
 }
 
 impl Change {
+    /// The key in Avro, without the registry's frame: equal for equal keys. None without key.
+    fn key(&self) -> Option<&[u8]> {
+        frame::split(self.message.key.as_deref()?).ok().map(|(_, key)| key)
+    }
+
     /// As folding sees it.
     #[must_use]
     pub fn step(&self) -> Step<'_> {
-        Step { key: self.key.as_deref(), key_fields: &self.key_fields, action: &self.action }
+        Step { key: self.key(), key_fields: &self.key_fields, action: &self.action }
     }
 
     /// Bytes that it holds, roughly.

@@ -138,35 +138,34 @@ impl Records {
         let (_, body) = frame::split(body).map_err(|error| error.to_string())?;
         let decoded = shape.decoder.decode(body).map_err(|error| error.to_string())?;
         let mut key_fields = Vec::new();
-        let key = match message.key.as_deref() {
-            None => None,
-            Some(key) => {
-                let (id, body) = frame::split(key).map_err(|error| error.to_string())?;
-                let decoder = match self.keys.get(&id) {
-                    Some(decoder) => decoder.clone()?,
-                    None => return Err("the key's schema is not the value's".to_owned()),
-                };
-                let values = decoder.decode(body).map_err(|error| error.to_string())?;
-                if let Err(error) = write_fields(&shape.key, &values, &mut key_fields) {
-                    return Ok(unfit(message, shape, &error));
-                }
-                Some(body.to_vec())
+        if let Some(key) = message.key.as_deref() {
+            let (id, body) = frame::split(key).map_err(|error| error.to_string())?;
+            let decoder = match self.keys.get(&id) {
+                Some(decoder) => decoder.clone()?,
+                None => return Err("the key's schema is not the value's".to_owned()),
+            };
+            let values = decoder.decode(body).map_err(|error| error.to_string())?;
+            if let Err(error) = write_fields(&shape.key, &values, &mut key_fields) {
+                return Ok(unfit(message, shape, &error));
             }
-        };
+        }
         let action = match (decoded.operation, decoded.after) {
             (Operation::Delete, _) => Action::Delete,
             (Operation::Read | Operation::Create | Operation::Update, Some(row)) => {
-                let mut fields = Vec::with_capacity(body.len() * 2);
+                let mut fields = Vec::with_capacity(body.len());
                 if let Err(error) = write_fields(&shape.columns, &row, &mut fields) {
                     return Ok(unfit(message, shape, &error));
                 }
+                fields.shrink_to_fit();
                 Action::Put(fields)
             }
             (operation, None) => {
                 return Err(format!("operation {} has no row", operation.letter()));
             }
         };
-        if key.is_none() && (action == Action::Delete || decoded.operation == Operation::Update) {
+        if message.key.is_none()
+            && (action == Action::Delete || decoded.operation == Operation::Update)
+        {
             return Err(format!(
                 "operation {} without a record key: the row cannot be found",
                 decoded.operation.letter()
@@ -174,7 +173,6 @@ impl Records {
         }
         Ok(Decoded::Change(Box::new(Change {
             shape: shape.clone(),
-            key,
             key_fields,
             action,
             snapshot: decoded.source.snapshot,

@@ -5,7 +5,7 @@
 //! becomes an update of the other columns. A delete and a later row are that row alone: an upsert
 //! replaces every column.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use crate::change::{Action, fields, is_absent};
 
@@ -24,9 +24,9 @@ pub struct Step<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded<'a> {
     /// Rows to insert or replace: key fields and row fields, by key.
-    pub puts: Vec<(&'a [u8], Vec<u8>)>,
+    pub puts: Vec<(&'a [u8], Cow<'a, [u8]>)>,
     /// Rows to update in part: some fields are absent. Key fields and row fields, by key.
-    pub parts: Vec<(&'a [u8], Vec<u8>)>,
+    pub parts: Vec<(&'a [u8], Cow<'a, [u8]>)>,
     /// Keys to delete, sorted.
     pub deletes: Vec<&'a [u8]>,
     /// Rows of a table without key, in order.
@@ -34,7 +34,7 @@ pub struct Folded<'a> {
 }
 
 /// The key's fields, and the row unless it was deleted.
-type Last<'a> = (&'a [u8], Option<Vec<u8>>);
+type Last<'a> = (&'a [u8], Option<Cow<'a, [u8]>>);
 
 /// Folds changes that are in the order of their topic's partitions.
 #[must_use]
@@ -53,8 +53,8 @@ pub fn fold<'a>(steps: impl Iterator<Item = Step<'a>>) -> Folded<'a> {
             Action::Put(row) => {
                 let before = last.get(key).and_then(|(_, row)| row.as_deref());
                 Some(match before {
-                    Some(before) if fields(row).any(is_absent) => merge(before, row),
-                    Some(_) | None => row.clone(),
+                    Some(before) if fields(row).any(is_absent) => Cow::Owned(merge(before, row)),
+                    Some(_) | None => Cow::Borrowed(row.as_slice()),
                 })
             }
         };
@@ -113,7 +113,9 @@ mod tests {
             action,
         });
         let folded = fold(steps);
-        let rows = |list: Vec<(&[u8], Vec<u8>)>| list.into_iter().map(|(_, row)| row).collect();
+        let rows = |list: Vec<(&[u8], Cow<'_, [u8]>)>| {
+            list.into_iter().map(|(_, row)| row.into_owned()).collect()
+        };
         let deletes = folded.deletes.iter().map(|k| String::from_utf8_lossy(k).into_owned());
         let deletes = deletes.collect();
         (rows(folded.puts), rows(folded.parts), deletes)

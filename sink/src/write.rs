@@ -1,6 +1,6 @@
 //! Writes a slice of changes of one table and one shape: folded, deletes before puts.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_change::Column;
@@ -20,6 +20,8 @@ use crate::{
 
 /// Rows in one statement: its arrays are in memory on both sides.
 const STATEMENT_ROWS: usize = 5_000;
+/// Bytes of a COPY that are on their way at a time.
+const COPY_BYTES: usize = 256 << 10;
 /// Deletes below this number must not flip the planner into reading the whole table (research E.3).
 const FEW_KEYS: usize = 50_000;
 
@@ -81,7 +83,7 @@ pub async fn write(
     let rows: Vec<&[u8]> = if shape.key.is_empty() {
         folded.appends
     } else {
-        folded.puts.iter().map(|(_, row)| row.as_slice()).collect()
+        folded.puts.iter().map(|(_, row)| row.as_ref()).collect()
     };
     if known.fresh && snapshot && copies(client, shape, &doing, &rows, known).await? {
         return Ok(());
@@ -114,6 +116,9 @@ async fn copies(
         let mut sink = Box::pin(sink);
         let mut copy = Rows::default();
         for row in rows {
+            if copy.len() >= COPY_BYTES {
+                sink.feed(copy.take()).await.map_err(failed)?;
+            }
             copy.begin(shape.columns.len()).extend_from_slice(row);
         }
         sink.send(copy.finish()).await.map_err(failed)?;
@@ -165,7 +170,7 @@ async fn update_parts(
     statements: &mut Statements,
     shape: &Shape,
     doing: &str,
-    parts: &[(&[u8], Vec<u8>)],
+    parts: &[(&[u8], Cow<'_, [u8]>)],
 ) -> Result<(), SinkError> {
     let mut by_columns: HashMap<Vec<bool>, Vec<&[u8]>> = HashMap::new();
     for (_, row) in parts {

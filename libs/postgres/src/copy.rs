@@ -31,7 +31,7 @@ impl Rows {
         self.bytes.len()
     }
 
-    /// True when no row was begun.
+    /// True when there is nothing to send but a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.len() <= HEADER.len()
@@ -42,7 +42,13 @@ impl Rows {
         self.bytes.truncate(mark);
     }
 
-    /// The whole stream, with its trailer.
+    /// What is there so far, to be sent before the rest.
+    #[must_use]
+    pub fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).into()
+    }
+
+    /// The rest of the stream, with its trailer.
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         self.bytes.extend((-1i16).to_be_bytes());
