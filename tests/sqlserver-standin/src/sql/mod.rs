@@ -10,7 +10,10 @@
 pub mod ast;
 mod cache;
 mod ddl;
+mod dml;
+mod exec;
 mod expr;
+mod from;
 mod lexer;
 mod parser;
 mod query;

@@ -1,0 +1,45 @@
+//! DELETE.
+
+use std::sync::Arc;
+
+use super::Target;
+use super::output::OutputRows;
+use crate::exec::output::Output;
+use crate::exec::session::SessionState;
+use crate::exec::{Count, Write};
+use crate::sql::ast::Delete;
+use crate::store::Key;
+use crate::value::Row;
+
+impl SessionState {
+    pub(crate) fn delete(&mut self, d: &Delete, out: &mut dyn Output) -> Result<Count, Write> {
+        let top = self.limit(d.top.as_ref())?;
+        let (target, sc, tree, slot) = self.affected(&d.ctes, &d.target, &d.from)?;
+        let plan = self.output_plan(d.output.as_ref(), &target)?;
+        let mut gone: Vec<(Key, Row)> = Vec::new();
+        self.read_affected(tree, d.condition.as_ref(), &sc, slot, top, |_, key, row, _| {
+            gone.push((key, Arc::clone(row)));
+            Ok(())
+        })?;
+        self.delete_rows(&target, &gone)?;
+        let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        let rows = if plan.is_some() {
+            gone.into_iter().map(|(_, r)| (None, Some(r), "DELETE")).collect()
+        } else {
+            Vec::new()
+        };
+        let sent = self.give(plan, OutputRows { rows }, out)?;
+        Ok(Count { rows: count, sent })
+    }
+
+    pub(crate) fn delete_rows(
+        &mut self,
+        target: &Target,
+        gone: &[(Key, Row)],
+    ) -> Result<(), Write> {
+        for (key, row) in gone {
+            self.tx()?.delete(&target.database, &target.table, key, row)?;
+        }
+        self.parents_changed(target, gone.iter().map(|(_, r)| (r, None)).collect(), "DELETE")
+    }
+}
