@@ -22,6 +22,8 @@ pub struct Active {
     /// Where it goes.
     pub topic: String,
     codec: RwLock<Arc<Codec>>,
+    /// Held while a new version is registered: pump and readers often meet the same value.
+    widening: tokio::sync::Mutex<()>,
     options: Options,
 }
 
@@ -51,7 +53,9 @@ impl Active {
         let table = &instance.source.table;
         let topic = topic::table(prefix, &table.database, &table.id);
         let codec = register(&instance, &topic, registry, &options, micro_columns).await?;
-        Ok(Self { number, instance, topic, codec: RwLock::new(Arc::new(codec)), options })
+        let codec = RwLock::new(Arc::new(codec));
+        let widening = tokio::sync::Mutex::new(());
+        Ok(Self { number, instance, topic, codec, widening, options })
     }
 
     /// Schema and name.
@@ -81,7 +85,7 @@ impl Active {
                 Err(EncodeError::NanosecondRange { column })
                     if !codec.micro_columns.contains(&column) =>
                 {
-                    self.widen(registry, &codec, column).await?;
+                    self.widen(registry, column).await?;
                 }
                 Err(source) => {
                     return Err(SourceError::Encode {
@@ -112,27 +116,21 @@ impl Active {
         Ok(key)
     }
 
-    async fn widen(
-        &self,
-        registry: &Registry,
-        codec: &Codec,
-        column: String,
-    ) -> Result<(), SourceError> {
+    async fn widen(&self, registry: &Registry, column: String) -> Result<(), SourceError> {
+        let _one_at_a_time = self.widening.lock().await;
+        let mut micro_columns = self.codec().micro_columns.clone();
+        if !micro_columns.insert(column.clone()) {
+            return Ok(());
+        }
         tracing::warn!(
             table = %self.id(),
             column,
             "a value is outside 1677 to 2262, which nanoseconds in 64 bits reach; from now on the column is \
              written in microseconds, under a new version of the schema"
         );
-        let mut micro_columns = codec.micro_columns.clone();
-        micro_columns.insert(column);
         let codec =
             register(&self.instance, &self.topic, registry, &self.options, micro_columns).await?;
-        let mut current = self.codec.write().unwrap_or_else(PoisonError::into_inner);
-        // Pump and reader may have met different columns at the same time.
-        if current.micro_columns.is_subset(&codec.micro_columns) {
-            *current = Arc::new(codec);
-        }
+        *self.codec.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(codec);
         Ok(())
     }
 }

@@ -55,6 +55,27 @@ async fn a_column_may_be_added_and_an_incompatible_change_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_register_one_schema_at_the_same_moment_get_one_id() {
+    let (first, url) = registry().await;
+    let id = r#"{"name":"id","type":"int"}"#;
+    for round in 0..5 {
+        let subject = format!("{}-value", names::unique("shop.db.dbo.t"));
+        first.register(&subject, &schema(id)).await.unwrap();
+        let note = format!(r#"{{"name":"note{round}","type":["null","string"],"default":null}}"#);
+        let wanted = schema(&format!("{id},{note}"));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (subject, wanted) = (subject.clone(), wanted.clone());
+            // Each without the cache of the others, as processes are.
+            let registry = Registry::new(&RegistryConfig::new(&url)).unwrap();
+            tasks.spawn(async move { registry.register(&subject, &wanted).await.unwrap() });
+        }
+        let ids: std::collections::BTreeSet<u32> = tasks.join_all().await.into_iter().collect();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+    }
+}
+
 #[tokio::test]
 async fn errors_say_what_was_asked_where_and_whether_to_try_again() {
     let (registry, url) = registry().await;

@@ -17,6 +17,7 @@ pub mod cache;
 pub mod child;
 pub mod compare;
 pub mod config;
+pub mod connect;
 pub mod env;
 pub mod faults;
 pub mod http;

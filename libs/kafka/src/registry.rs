@@ -160,17 +160,43 @@ impl Registry {
             Ok(registered) => registered.id,
             Err(error) => {
                 let error = sorted(doing(), url, error);
-                return Err(if let RegistryError::Refused { status: 409, message, .. } = error {
-                    RegistryError::Incompatible { subject: subject.to_owned(), message }
-                } else {
-                    error
-                });
+                let RegistryError::Refused { status: 409, message, .. } = error else {
+                    return Err(error);
+                };
+                // Of two that register one schema at the same moment, Apicurio refuses the second as well.
+                match self.registered(subject, schema).await? {
+                    Some(id) => id,
+                    None => {
+                        let subject = subject.to_owned();
+                        return Err(RegistryError::Incompatible { subject, message });
+                    }
+                }
             }
         };
         let mut cache = self.cache();
         cache.schemas.insert(id, Arc::clone(&key.1));
         cache.ids.insert(key, id);
         Ok(id)
+    }
+
+    /// The id that a schema has under a subject, when it is one of its versions.
+    async fn registered(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {
+        let url = format!("{}/subjects/{subject}", self.base);
+        let doing = format!("look for a schema under {subject}");
+        let body = serde_json::json!({ "schema": schema });
+        let (status, body) = self.answer(&doing, &url, self.http.post(&url).json(&body)).await?;
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !status.is_success() {
+            return Err(refused(&doing, url, status, &body));
+        }
+        let told = serde_json::from_str::<serde_json::Value>(&body).ok();
+        let id = told.as_ref().and_then(|json| json.get("id")?.as_u64());
+        match id.and_then(|id| u32::try_from(id).ok()) {
+            Some(id) => Ok(Some(id)),
+            None => Err(RegistryError::Answer { doing, url, message: "there is no id".to_owned() }),
+        }
     }
 
     /// The schema with an id.
