@@ -60,7 +60,10 @@ pub enum ReconcileError {
         table: TableId,
     },
     /// The first copy is not whole yet.
-    #[error("compare {table}: the source has not finished its first copy; compare it when it has")]
+    #[error(
+        "compare {table}: the source has not finished its first copy, or does not replicate it; compare it when it \
+         has, or leave it out by [reconcile] exclude"
+    )]
     Copying {
         /// The table.
         table: TableId,

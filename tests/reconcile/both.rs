@@ -7,22 +7,22 @@ use causeway_tests::{config::Config, names, process, shared};
 use serde_json::Value as Json;
 
 /// A database on either side, without a pipeline between them.
-pub struct Both {
-    pub name: String,
-    pub folder: tempfile::TempDir,
-    pub config: Config,
+pub(crate) struct Both {
+    pub(crate) name: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: Config,
 }
 
 /// What a run of the reconciler left.
-pub struct Ran {
-    pub code: i32,
-    pub text: String,
-    pub report: Json,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) text: String,
+    pub(crate) report: Json,
 }
 
 impl Ran {
     /// The report of one table.
-    pub fn table(&self, name: &str) -> &Json {
+    pub(crate) fn table(&self, name: &str) -> &Json {
         self.report["tables"]
             .as_array()
             .and_then(|tables| tables.iter().find(|table| table["source"] == name))
@@ -31,7 +31,7 @@ impl Ran {
 }
 
 impl Both {
-    pub async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let (sqlserver, postgres) = (shared::sqlserver().await, shared::postgres().await);
         let name = names::unique("both");
         sqlserver.create_captured_database(&name).await?;
@@ -45,7 +45,12 @@ impl Both {
     }
 
     /// The same table on both sides: the columns in T-SQL and in PostgreSQL, the rows likewise.
-    pub async fn table(&self, name: &str, columns: (&str, &str), rows: (&str, &str)) -> Result<()> {
+    pub(crate) async fn table(
+        &self,
+        name: &str,
+        columns: (&str, &str),
+        rows: (&str, &str),
+    ) -> Result<()> {
         self.source(&format!("CREATE TABLE dbo.{name} ({})", columns.0)).await?;
         self.target(&format!("CREATE TABLE public.{name} ({})", columns.1)).await?;
         if !rows.0.is_empty() {
@@ -57,23 +62,27 @@ impl Both {
         shared::sqlserver().await.capture(&self.name, "dbo", name).await
     }
 
-    pub async fn source(&self, sql: &str) -> Result<()> {
+    pub(crate) async fn source(&self, sql: &str) -> Result<()> {
         shared::sqlserver().await.exec(&self.name, sql).await
     }
 
-    pub async fn target(&self, sql: &str) -> Result<()> {
+    pub(crate) async fn target(&self, sql: &str) -> Result<()> {
         shared::postgres().await.client(&self.name).await?.batch_execute(sql).await?;
         Ok(())
     }
 
-    pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Ran> {
         let path = self.config.write(self.folder.path())?;
         run(&path, self.folder.path().join("report.json"), arguments).await
     }
 }
 
 /// `causeway-reconcile run --json ...` with further arguments.
-pub async fn run(config: &std::path::Path, json: PathBuf, arguments: &[&str]) -> Result<Ran> {
+pub(crate) async fn run(
+    config: &std::path::Path,
+    json: PathBuf,
+    arguments: &[&str],
+) -> Result<Ran> {
     let mut args = vec!["run", "--json", json.to_str().context("a path in UTF-8")?];
     args.extend_from_slice(arguments);
     let ended = process::run("causeway-reconcile", &args, config, Duration::from_secs(180)).await?;

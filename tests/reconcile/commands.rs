@@ -123,3 +123,33 @@ async fn emitted_statements_mend_what_was_found_and_can_be_undone() -> Result<()
     assert_eq!(both.text(rows).await?, before, "the undo file restores every row");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_told_of_a_difference_without_its_rows() -> Result<()> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let mut both = Both::planted().await?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/hook", listener.local_addr()?);
+    both.config = both.config.set("reconcile.webhook.url", url);
+    let hear = async {
+        let (mut stream, _) = listener.accept().await?;
+        let (mut heard, mut bytes) = (String::new(), [0; 4096]);
+        while !heard.contains("\"tables\"") || !heard.trim_end().ends_with('}') {
+            let n = stream.read(&mut bytes).await?;
+            if n == 0 {
+                break;
+            }
+            heard.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
+        Ok::<_, anyhow::Error>(heard)
+    };
+    let (ran, heard) =
+        tokio::join!(both.run(&[]), tokio::time::timeout(Duration::from_secs(60), hear));
+    let (ran, heard) = (ran?, heard??);
+    assert_eq!(ran.code, 1, "{}", ran.text);
+    assert!(heard.starts_with("POST /hook") && heard.contains("\"different\""), "{heard}");
+    assert!(!heard.contains("three") && !heard.contains("first_differences"), "{heard}");
+    Ok(())
+}

@@ -20,8 +20,8 @@ use crate::both::{self, Ran};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A pipeline at work on `dbo.goods`, of which both sides are equal.
-pub struct Working {
-    pub pipeline: Pipeline,
+pub(crate) struct Working {
+    pub(crate) pipeline: Pipeline,
     source: Proc,
     sink: Proc,
     folder: tempfile::TempDir,
@@ -33,7 +33,7 @@ const ROWS: u64 = 12_000;
 const QUIET: u64 = 8000;
 
 impl Working {
-    pub async fn start(snapshots: bool, keys: &[(&str, i64)]) -> Result<Self> {
+    pub(crate) async fn start(snapshots: bool, keys: &[(&str, i64)]) -> Result<Self> {
         let (sqlserver, postgres) = (shared::sqlserver().await, shared::postgres().await);
         let mut pipeline = Pipeline::new(
             "fence",
@@ -91,18 +91,18 @@ impl Working {
         Ok(Self { pipeline, source, sink, folder, client })
     }
 
-    pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Ran> {
         let json = self.folder.path().join("report.json");
         both::run(self.pipeline.path(), json, arguments).await
     }
 
-    pub async fn target(&self, sql: &str) -> Result<()> {
+    pub(crate) async fn target(&self, sql: &str) -> Result<()> {
         let client = shared::postgres().await.client(&self.pipeline.name).await?;
         client.batch_execute(sql).await?;
         Ok(())
     }
 
-    pub async fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(mut self) -> Result<()> {
         for process in [&mut self.source, &mut self.sink] {
             let code = process.terminate(Duration::from_secs(30)).await?;
             if code != 0 {
