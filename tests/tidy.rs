@@ -30,7 +30,10 @@ const GRAPH: [(&str, &[&str]); 12] = [
     ("kafka", &["change"]),
     ("source", &["change", "sqlserver", "avro", "kafka", "service", "observability", "vault"]),
     ("sink", &["change", "avro", "kafka", "postgres", "service", "observability", "vault"]),
-    ("reconcile", &["change", "sqlserver", "postgres", "service", "observability", "vault"]),
+    (
+        "reconcile",
+        &["change", "sqlserver", "postgres", "kafka", "service", "observability", "vault"],
+    ),
     // A SQL Server must not be made of the code that it tests.
     ("sqlserver-standin", &[]),
 ];

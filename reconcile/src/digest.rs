@@ -51,6 +51,16 @@ pub fn key(
     encode(key.iter().filter_map(|&i| Some((columns.get(i)?, values.get(i)?))), bytes)
 }
 
+/// Whether two values of a column are equal for the comparison: their canonical bytes are.
+#[must_use]
+pub fn same(column: &Column, a: &Value, b: &Value) -> bool {
+    let bytes = |value| {
+        let mut out = Vec::new();
+        encode(std::iter::once((column, value)), &mut out).map(|()| out)
+    };
+    matches!((bytes(a), bytes(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 fn encode<'a>(
     cells: impl Iterator<Item = (&'a Column, &'a Value)>,
     out: &mut Vec<u8>,

@@ -34,6 +34,51 @@ pub enum ReconcileError {
     /// A connection could not be opened.
     #[error("connect to PostgreSQL")]
     ConnectTarget(#[source] causeway_postgres::PostgresError),
+    /// The stream could not be looked at.
+    #[error("ask Kafka how far the pipeline is")]
+    Kafka(#[source] Box<causeway_kafka::Error>),
+    /// The sink's offsets could not be read.
+    #[error("ask PostgreSQL how far the sink is")]
+    Progress(#[source] Box<causeway_postgres::PostgresError>),
+    /// The pipeline is too far behind.
+    #[error(
+        "wait for the pipeline: after {seconds} s {who} what SQL Server had of {table}; is it running? A larger \
+         [reconcile] fence_timeout_seconds waits longer"
+    )]
+    Fence {
+        /// The table.
+        table: TableId,
+        /// Who is behind, as the beginning of a sentence.
+        who: &'static str,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The run was stopped.
+    #[error("compare {table}: the run was stopped before its end")]
+    Stopped {
+        /// The table.
+        table: TableId,
+    },
+    /// The first copy is not whole yet.
+    #[error(
+        "compare {table}: the source has not finished its first copy, or does not replicate it; compare it when it \
+         has, or leave it out by [reconcile] exclude"
+    )]
+    Copying {
+        /// The table.
+        table: TableId,
+    },
+    /// The tables of the history could not be read or written.
+    #[error("keep the history in PostgreSQL")]
+    History(#[source] Box<causeway_postgres::PostgresError>),
+    /// A worker ended with a panic.
+    #[error(
+        "compare {table}: a worker ended early; this is a defect of causeway-reconcile, please report it"
+    )]
+    Worker {
+        /// The table.
+        table: TableId,
+    },
     /// A pattern is not one.
     #[error("{0}")]
     Pattern(String),
@@ -57,4 +102,12 @@ pub enum ReconcileError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl ReconcileError {
+    /// True when only the pipeline was too far behind: exit code 5.
+    #[must_use]
+    pub fn is_fence(&self) -> bool {
+        matches!(self, Self::Fence { .. })
+    }
 }

@@ -8,22 +8,36 @@
 //! compared is an error with its own exit code, never "equal" and never "missing".
 //!
 //! Reading order: [`digest`] (the canonical bytes of a row), [`spool`] (one side of a table, in
-//! bounded memory), [`compare`] (two spools become differences), [`settle`] (which differences are
-//! real), [`run`] (the plan of one pass), [`report`] (what was found, without values),
-//! [`schedule`] (runs by the clock).
+//! bounded memory), [`compare`] (two spools become differences), [`sides`] and [`chunks`] (how rows are
+//! read), [`fence`] (two frozen snapshots and the keys between them), [`ladder`], [`settle`] and [`recheck`]
+//! (which differences are real), [`table`] and [`run`] (one table, one pass), [`mod@class`], [`finding`] and
+//! [`report`] (what was found, without values), [`history`] (what was found before), [`repair`] and [`signal`]
+//! (how it is mended), [`schedule`], [`window`] and [`webhook`] (runs by the clock).
 
+pub mod chunks;
+pub mod class;
 pub mod compare;
 pub mod config;
 pub mod digest;
 pub mod error;
+pub mod fence;
+pub mod finding;
+pub mod history;
+pub mod ladder;
 pub mod progress;
+pub mod recheck;
+pub mod repair;
 pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod settle;
 pub mod sides;
+pub mod signal;
 pub mod spool;
 pub mod table;
+pub mod throttle;
+pub mod webhook;
+pub mod window;
 
 pub use config::Config;
 pub use error::ReconcileError;

@@ -14,10 +14,12 @@ use crate::{
     Config, ReconcileError,
     config::Scope,
     digest,
+    fence::Guard,
     progress::Progress,
     report::{Report, SkippedColumn, Status, TableReport},
     sides::Shape,
-    table,
+    table::{self, Task},
+    throttle::Throttle,
 };
 
 /// Connections to both sides.
@@ -39,9 +41,16 @@ impl Pools {
         config: Postgres,
         parallel: usize,
     ) -> Result<Self, ReconcileError> {
-        let target = causeway_postgres::Pool::new(config.clone(), parallel)
+        // Two at a time: one watches the sink while the other looks at keys.
+        let target = causeway_postgres::Pool::new(config.clone(), parallel * 2)
             .map_err(ReconcileError::ConnectTarget)?;
         Ok(Self { source: Pool::new(source, parallel), target, config })
+    }
+
+    /// How PostgreSQL is reached, for connections that are not shared.
+    #[must_use]
+    pub fn target_config(&self) -> &Postgres {
+        &self.config
     }
 
     /// A connection to PostgreSQL.
@@ -56,9 +65,22 @@ impl Pools {
 /// What a run compares.
 #[derive(Debug)]
 pub struct Plan {
-    shapes: Vec<Shape>,
+    /// Tables, the largest first.
+    pub shapes: Vec<Shape>,
+    /// The database's name, as the catalogue has it.
+    pub database: String,
+    /// Whether SQL Server has snapshot isolation.
+    pub snapshots: bool,
     /// Tables that cannot be compared, already with their reason.
     refused: Vec<TableReport>,
+}
+
+impl Plan {
+    /// Tables that cannot be compared.
+    #[must_use]
+    pub fn refused(&self) -> &[TableReport] {
+        &self.refused
+    }
 }
 
 /// Lists the tables: what the pipeline replicates, less what the configuration leaves out.
@@ -76,12 +98,18 @@ pub async fn plan(pools: &Pools, scope: &Scope, config: &Config) -> Result<Plan,
     let found = causeway_sqlserver::catalog::discover(&mut client, &selection)
         .await
         .map_err(ReconcileError::Catalog)?;
+    let facts = causeway_sqlserver::catalog::database(&mut client)
+        .await
+        .map_err(ReconcileError::Catalog)?;
     pools.source.put(client);
     let mut shapes: Vec<Shape> = Vec::new();
     // Two capture instances of one table: the newer comes later and has the newer columns.
     for instance in found.instances {
-        let shape =
-            Shape { target: pools.config.target(instance.source.id()), source: instance.source };
+        let shape = Shape {
+            target: pools.config.target(instance.source.id()),
+            source: instance.source.clone(),
+            instance,
+        };
         match shapes.iter_mut().find(|known| known.source.id() == shape.source.id()) {
             Some(known) => *known = shape,
             None => shapes.push(shape),
@@ -97,7 +125,7 @@ pub async fn plan(pools: &Pools, scope: &Scope, config: &Config) -> Result<Plan,
     });
     // Large tables first, so that the last one to end is not the largest.
     shapes.sort_by_key(|shape| std::cmp::Reverse(shape.source.approximate_rows));
-    Ok(Plan { shapes, refused })
+    Ok(Plan { shapes, database: facts.name, snapshots: facts.snapshot_isolation, refused })
 }
 
 fn refusal(refused: Refused) -> TableReport {
@@ -118,7 +146,9 @@ fn inexact_key(shape: &Shape) -> Option<TableReport> {
     Some(report)
 }
 
-fn report_of(shape: &Shape) -> TableReport {
+/// A report of a table of which nothing is known yet.
+#[must_use]
+pub fn report_of(shape: &Shape) -> TableReport {
     let (schema, table) = &shape.target;
     let mut report = TableReport::new(shape.source.id().to_string(), format!("{schema}.{table}"));
     report.key = shape.source.table.key_columns().map(|column| column.name.clone()).collect();
@@ -131,25 +161,51 @@ fn report_of(shape: &Shape) -> TableReport {
     report
 }
 
+/// What all tables of a run share.
+#[derive(Debug)]
+pub struct Context {
+    /// Connections.
+    pub pools: Arc<Pools>,
+    /// What is set.
+    pub config: Arc<Config>,
+    /// Sight of the stream, if there is one.
+    pub guard: Option<Guard>,
+    /// The limit of rows a second.
+    pub throttle: Arc<Throttle>,
+    /// Says that the run must end.
+    pub stop: CancellationToken,
+}
+
+impl Context {
+    /// What the comparison of one table needs.
+    #[must_use]
+    pub fn task(&self, shape: Arc<Shape>, progress: Progress) -> Task<'_> {
+        Task {
+            pools: &self.pools,
+            shape,
+            config: &self.config,
+            guard: self.guard.as_ref(),
+            progress: Arc::new(progress),
+            throttle: self.throttle.clone(),
+            stop: &self.stop,
+        }
+    }
+}
+
 /// Compares every table of the plan, `parallel` at a time; one that fails does not stop the others.
-pub async fn run(
-    pools: Arc<Pools>,
-    plan: Plan,
-    config: Arc<Config>,
-    stop: CancellationToken,
-) -> Vec<TableReport> {
+pub async fn run(context: Arc<Context>, plan: Plan) -> Vec<TableReport> {
     let bars = MultiProgress::new();
     let mut reports = plan.refused;
     let mut waiting: VecDeque<Shape> = plan.shapes.into();
     let mut running = JoinSet::new();
     loop {
-        while running.len() < config.parallel
+        while running.len() < context.config.parallel
             && let Some(shape) = waiting.pop_front()
         {
-            let (pools, config, stop) = (pools.clone(), config.clone(), stop.clone());
+            let context = context.clone();
             let rows = shape.source.approximate_rows;
             let progress = Progress::new(&bars, shape.source.id().to_string(), rows);
-            running.spawn(async move { one(&pools, &shape, &config, &progress, &stop).await });
+            running.spawn(async move { one(&context, shape, progress).await });
         }
         match running.join_next().await {
             Some(Ok(report)) => reports.push(report),
@@ -167,25 +223,21 @@ pub async fn run(
     reports
 }
 
-async fn one(
-    pools: &Pools,
-    shape: &Shape,
-    config: &Config,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> TableReport {
+async fn one(context: &Context, shape: Shape, progress: Progress) -> TableReport {
     let began = Instant::now();
-    let mut report = report_of(shape);
-    if stop.is_cancelled() {
+    let mut report = report_of(&shape);
+    if context.stop.is_cancelled() {
         report.reason = Some("the run was stopped before this table".to_owned());
         return report;
     }
-    if let Err(error) = table::compare(pools, shape, config, progress, stop, &mut report).await {
+    let task = context.task(Arc::new(shape), progress);
+    if let Err(error) = Box::pin(table::compare(&task, &mut report)).await {
         report.status = Status::Error;
+        report.behind = error.is_fence();
         report.reason = Some(chain_line(&error));
-        tracing::warn!(table = %shape.source.id(), error = %chain_line(&error), "table not compared");
+        tracing::warn!(table = %task.shape.source.id(), error = %chain_line(&error), "table not compared");
     }
-    progress.finish();
+    task.progress.finish();
     let elapsed = began.elapsed();
     report.duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     names::DURATION_SECONDS.record(elapsed.as_secs_f64(), &[("table", &report.source)]);
@@ -201,6 +253,15 @@ fn publish(reports: &[TableReport]) {
             ("different", report.different),
         ] {
             names::DIFFERENCES.set(count as f64, &[("table", &report.source), ("kind", kind)]);
+        }
+        let table = [("table", report.source.as_str())];
+        names::UNSTABLE_ROWS.set(report.unstable as f64, &table);
+        names::SKIPPED_COLUMNS.set(report.columns_skipped.len() as f64, &table);
+        if let Some(fence) = &report.fence {
+            names::FENCE_WAIT_SECONDS.record(fence.waited_ms as f64 / 1000.0, &table);
+            if let Some(keys) = fence.dirty_keys {
+                names::DIRTY_KEYS.set(keys as f64, &table);
+            }
         }
     }
     let totals =

@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use causeway_observability::names::reconcile as names;
 use tokio::sync::{Mutex, mpsc};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
@@ -25,12 +26,13 @@ pub enum ScheduleError {
     Scheduler(#[source] JobSchedulerError),
 }
 
-/// Calls `run` at the times of `cron` (UTC) until it is stopped. A time that comes while `run` is at
+/// Calls `run` of a group at the times of `cron` (UTC) until it is stopped. A time that comes while `run` is at
 /// work is left out.
 ///
 /// # Errors
 /// When `cron` is no cron expression, or the scheduler fails.
 pub async fn every<F, Fut>(
+    group: &str,
     cron: &str,
     stop: &CancellationToken,
     mut run: F,
@@ -43,9 +45,11 @@ where
     let (due, mut times) = mpsc::channel::<()>(1);
     let busy = Arc::new(Mutex::new(()));
     let working = busy.clone();
+    let name = group.to_owned();
     let job = Job::new(cron, move |_, _| {
         if working.try_lock().is_err() || due.try_send(()).is_err() {
-            tracing::warn!("a run is at work; the one that is due now is left out");
+            names::RUNS_LEFT_OUT.add(1, &[("group", &name), ("reason", "overlap")]);
+            tracing::warn!(group = name, "a run is at work; the one that is due now is left out");
         }
     })
     .map_err(|source| ScheduleError::Cron { text: cron.to_owned(), source })?;
@@ -76,7 +80,7 @@ mod tests {
         let stop = CancellationToken::new();
         let mut runs = 0;
         let end = stop.clone();
-        every("* * * * * *", &stop, || {
+        every("all", "* * * * * *", &stop, || {
             runs += 1;
             if runs == 2 {
                 end.cancel();
@@ -91,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_that_is_no_cron_expression_is_named() {
         let stop = CancellationToken::new();
-        let error = every("at night", &stop, || std::future::ready(())).await.unwrap_err();
+        let error = every("all", "at night", &stop, || std::future::ready(())).await.unwrap_err();
         assert!(error.to_string().contains("at night"));
     }
 }

@@ -24,7 +24,9 @@ pub enum Verdict {
     Open,
     /// Both sides are equal: it was only in flight.
     InFlight,
-    /// Both sides stood still over the whole time, and differ.
+    /// Both sides are equal, although no change of it was on its way: somebody has mended it.
+    Resolved,
+    /// Both sides stood still over the whole time, or no change was on its way, and they differ.
     Confirmed(Kind),
     /// A side changed at the last look too; no statement is made.
     Unstable,
@@ -65,7 +67,9 @@ impl Watch {
     }
 }
 
-fn kind(look: Look) -> Kind {
+/// How a look differs.
+#[must_use]
+pub fn kind(look: Look) -> Kind {
     match (look.source, look.target) {
         (Some(_), None) => Kind::MissingInTarget,
         (None, Some(_)) => Kind::ExtraInTarget,

@@ -1,11 +1,12 @@
-//! The two sides of a table: read whole into a spool, or looked at by keys.
+//! The two sides of a table: streamed whole or by key range, or looked at by keys. One loop reads either.
 
 use std::collections::HashMap;
 
 use causeway_change::{Column, Row};
-use causeway_sqlserver::{KeyRange, SourceTable};
+use causeway_sqlserver::{CaptureInstance, KeyRange, SourceTable};
+use tokio_util::sync::CancellationToken;
 
-use crate::{digest, error::ReconcileError, progress::Progress, spool::Spool};
+use crate::{digest, error::ReconcileError, progress::Progress, spool::Spool, throttle::Throttle};
 
 /// Rows between two reports of progress.
 const STEP: u64 = 4096;
@@ -18,122 +19,234 @@ pub type Looks = HashMap<Vec<u8>, u128>;
 pub struct Shape {
     /// As the source reads it.
     pub source: SourceTable,
+    /// Where its changes are captured.
+    pub instance: CaptureInstance,
     /// Schema and table in PostgreSQL.
     pub target: (String, String),
 }
 
+/// Which rows of a table are read.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// The key range; without bounds the whole table.
+    pub range: KeyRange,
+    /// Of those the rows whose key's hash is below this part of all hashes.
+    pub sample: Option<f64>,
+}
+
+/// A row's key and digest, with the memory that the next row uses again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    bytes: Vec<u8>,
+    /// Canonical bytes of the key; of a table without key those of the digest.
+    pub key: Vec<u8>,
+    /// Digest of the row.
+    pub digest: u128,
+}
+
 impl Shape {
-    fn columns(&self) -> &[Column] {
+    /// The columns, in the order of a row's values.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
         &self.source.table.columns
     }
 
-    fn keyless(&self) -> bool {
+    /// True for a table without key: a row of it is its own key.
+    #[must_use]
+    pub fn keyless(&self) -> bool {
         self.source.table.key.is_empty()
     }
 
-    /// Puts one row into a spool. A row of a table without key is its own key.
-    fn push(
-        &self,
-        row: &Row,
-        scratch: &mut Scratch,
-        spool: &mut Spool,
-    ) -> Result<(), ReconcileError> {
-        let table = || self.source.id().clone();
-        let wrong = |source| ReconcileError::Digest { table: table(), source };
-        let hash = digest::row(self.columns(), row, &mut scratch.row).map_err(wrong)?;
+    /// Computes key and digest of a row.
+    ///
+    /// # Errors
+    /// When a value is of a kind that its column cannot have.
+    pub fn digest(&self, row: &Row, scratch: &mut Scratch) -> Result<(), ReconcileError> {
+        let wrong = |source| ReconcileError::Digest { table: self.source.id().clone(), source };
+        scratch.digest = digest::row(self.columns(), row, &mut scratch.bytes).map_err(wrong)?;
         scratch.key.clear();
         if self.keyless() {
-            scratch.key.extend(hash.to_be_bytes());
+            scratch.key.extend(scratch.digest.to_be_bytes());
         } else {
             let key = &self.source.table.key;
             digest::key(self.columns(), key, row, &mut scratch.key).map_err(wrong)?;
         }
-        spool
-            .push(&scratch.key, hash)
-            .map_err(|source| ReconcileError::Spool { table: table(), source })
+        Ok(())
+    }
+
+    fn source_failed(&self, source: causeway_sqlserver::SqlServerError) -> ReconcileError {
+        ReconcileError::Source { table: self.source.id().clone(), source: Box::new(source) }
+    }
+
+    fn target_failed(&self, source: causeway_postgres::PostgresError) -> ReconcileError {
+        ReconcileError::Target { table: self.source.id().clone(), source: Box::new(source) }
     }
 
     fn looks(&self, rows: &[Row]) -> Result<Looks, ReconcileError> {
-        let wrong = |source| ReconcileError::Digest { table: self.source.id().clone(), source };
         let mut scratch = Scratch::default();
         let mut looks = Looks::with_capacity(rows.len());
         for row in rows {
-            let hash = digest::row(self.columns(), row, &mut scratch.row).map_err(wrong)?;
-            let mut key = Vec::new();
-            digest::key(self.columns(), &self.source.table.key, row, &mut key).map_err(wrong)?;
-            looks.insert(key, hash);
+            self.digest(row, &mut scratch)?;
+            looks.insert(scratch.key.clone(), scratch.digest);
         }
         Ok(looks)
     }
 }
 
-#[derive(Debug, Default)]
-struct Scratch {
-    row: Vec<u8>,
-    key: Vec<u8>,
+/// The rows of one side, as they come.
+enum Rows<'a> {
+    Source(Box<causeway_sqlserver::TableRows<'a>>),
+    Target(causeway_postgres::rows::TableRows<'a>),
 }
 
-/// Reads the whole table from SQL Server.
+impl Rows<'_> {
+    fn side(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "source",
+            Self::Target(_) => "target",
+        }
+    }
+
+    async fn next(&mut self, shape: &Shape) -> Result<Option<Row>, ReconcileError> {
+        match self {
+            Self::Source(rows) => rows.next_row().await.map_err(|e| shape.source_failed(e)),
+            Self::Target(rows) => rows.next_row().await.map_err(|e| shape.target_failed(e)),
+        }
+    }
+}
+
+/// How rows are read: what counts them, and what slows them down.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace<'a> {
+    /// How far it is.
+    pub progress: &'a Progress,
+    /// The limit of rows a second.
+    pub throttle: &'a Throttle,
+    /// Says that reading must end.
+    pub stop: &'a CancellationToken,
+}
+
+/// Reads rows to their end; `each` is given key and digest of every one. All reading goes through here.
+async fn read(
+    mut rows: Rows<'_>,
+    shape: &Shape,
+    chunk: &Chunk,
+    pace: Pace<'_>,
+    mut each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
+) -> Result<(), ReconcileError> {
+    let side = rows.side();
+    let mut scratch = Scratch::default();
+    let mut unreported = 0;
+    while let Some(row) = rows.next(shape).await? {
+        shape.digest(&row, &mut scratch)?;
+        if chunk.sample.is_none_or(|part| sampled(&scratch.key, part)) {
+            each(&scratch)?;
+        }
+        unreported += 1;
+        if unreported == STEP {
+            pace.progress.rows(side, STEP);
+            unreported = 0;
+            pace.throttle.take(STEP).await;
+            if pace.stop.is_cancelled() {
+                return Err(ReconcileError::Stopped { table: shape.source.id().clone() });
+            }
+        }
+    }
+    pace.progress.rows(side, unreported);
+    Ok(())
+}
+
+/// Whether a key belongs to a sample: by its hash, so that both sides choose the same keys.
+#[must_use]
+pub fn sampled(key: &[u8], part: f64) -> bool {
+    // The upper half of the hash: its lower bits choose the spool's partition.
+    let hash = xxhash_rust::xxh3::xxh3_64(key) >> 32;
+    #[expect(clippy::cast_precision_loss, reason = "32 bits are exact")]
+    let place = hash as f64 / f64::from(u32::MAX);
+    place < part
+}
+
+/// Reads rows from SQL Server.
 ///
 /// # Errors
-/// When it cannot be read to its end: then nothing is known of it.
-pub async fn spool_source(
+/// When they cannot be read to their end: then nothing is known of them.
+pub async fn read_source(
     client: &mut causeway_sqlserver::Client,
     shape: &Shape,
-    spool: &mut Spool,
-    progress: &Progress,
+    chunk: &Chunk,
+    pace: Pace<'_>,
+    each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
 ) -> Result<(), ReconcileError> {
-    let failed = |source| ReconcileError::Source {
-        table: shape.source.id().clone(),
-        source: Box::new(source),
-    };
-    let range = KeyRange::default();
-    let mut rows = causeway_sqlserver::rows::stream_table(client, &shape.source, &range, None)
+    let rows = causeway_sqlserver::rows::stream_table(client, &shape.source, &chunk.range, None)
         .await
-        .map_err(failed)?;
-    let mut scratch = Scratch::default();
-    let mut unreported = 0;
-    while let Some(row) = rows.next_row().await.map_err(failed)? {
-        shape.push(&row, &mut scratch, spool)?;
-        unreported += 1;
-        if unreported == STEP {
-            progress.rows("source", STEP);
-            unreported = 0;
-        }
-    }
-    progress.rows("source", unreported);
-    Ok(())
+        .map_err(|e| shape.source_failed(e))?;
+    read(Rows::Source(Box::new(rows)), shape, chunk, pace, each).await
 }
 
-/// Reads the whole table from PostgreSQL.
+/// Reads rows from PostgreSQL.
 ///
 /// # Errors
-/// When it cannot be read to its end: then nothing is known of it.
-pub async fn spool_target(
+/// When they cannot be read to their end: then nothing is known of them.
+pub async fn read_target(
     client: &causeway_postgres::Session,
     shape: &Shape,
-    spool: &mut Spool,
-    progress: &Progress,
+    chunk: &Chunk,
+    pace: Pace<'_>,
+    each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
 ) -> Result<(), ReconcileError> {
-    let failed = |source| ReconcileError::Target {
-        table: shape.source.id().clone(),
-        source: Box::new(source),
-    };
-    let mut rows = causeway_postgres::rows::stream_table(client, &shape.target, shape.columns())
-        .await
-        .map_err(failed)?;
-    let mut scratch = Scratch::default();
-    let mut unreported = 0;
-    while let Some(row) = rows.next_row().await.map_err(failed)? {
-        shape.push(&row, &mut scratch, spool)?;
-        unreported += 1;
-        if unreported == STEP {
-            progress.rows("target", STEP);
-            unreported = 0;
-        }
+    let (after, upto) = (chunk.range.after.as_deref(), chunk.range.upto.as_deref());
+    let rows = causeway_postgres::rows::stream_range(
+        client,
+        &shape.target,
+        shape.columns(),
+        &shape.source.table.key,
+        after,
+        upto,
+    )
+    .await
+    .map_err(|e| shape.target_failed(e))?;
+    read(Rows::Target(rows), shape, chunk, pace, each).await
+}
+
+/// Puts rows into a spool.
+pub fn into<'a>(
+    spool: &'a mut Spool,
+    shape: &'a Shape,
+) -> impl FnMut(&Scratch) -> Result<(), ReconcileError> + 'a {
+    |row| {
+        spool
+            .push(&row.key, row.digest)
+            .map_err(|source| ReconcileError::Spool { table: shape.source.id().clone(), source })
     }
-    progress.rows("target", unreported);
-    Ok(())
+}
+
+/// Rows of keys in SQL Server.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn source_rows(
+    client: &mut causeway_sqlserver::Client,
+    shape: &Shape,
+    keys: &[Row],
+) -> Result<Vec<Row>, ReconcileError> {
+    causeway_sqlserver::rows::select_by_keys(client, &shape.source, keys)
+        .await
+        .map_err(|e| shape.source_failed(e))
+}
+
+/// Rows of keys in PostgreSQL.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn target_rows(
+    client: &causeway_postgres::Session,
+    shape: &Shape,
+    keys: &[Row],
+) -> Result<Vec<Row>, ReconcileError> {
+    let table = &shape.source.table;
+    causeway_postgres::rows::select_by_keys(client, &shape.target, &table.columns, &table.key, keys)
+        .await
+        .map_err(|e| shape.target_failed(e))
 }
 
 /// Looks at keys in SQL Server.
@@ -145,13 +258,7 @@ pub async fn look_at_source(
     shape: &Shape,
     keys: &[Row],
 ) -> Result<Looks, ReconcileError> {
-    let rows = causeway_sqlserver::rows::select_by_keys(client, &shape.source, keys)
-        .await
-        .map_err(|source| ReconcileError::Source {
-            table: shape.source.id().clone(),
-            source: Box::new(source),
-        })?;
-    shape.looks(&rows)
+    shape.looks(&source_rows(client, shape, keys).await?)
 }
 
 /// Looks at keys in PostgreSQL.
@@ -163,18 +270,18 @@ pub async fn look_at_target(
     shape: &Shape,
     keys: &[Row],
 ) -> Result<Looks, ReconcileError> {
-    let table = &shape.source.table;
-    let rows = causeway_postgres::rows::select_by_keys(
-        client,
-        &shape.target,
-        &table.columns,
-        &table.key,
-        keys,
-    )
-    .await
-    .map_err(|source| ReconcileError::Target {
-        table: shape.source.id().clone(),
-        source: Box::new(source),
-    })?;
-    shape.looks(&rows)
+    shape.looks(&target_rows(client, shape, keys).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_the_same_on_both_sides_and_about_as_large_as_asked() {
+        let chosen = (0..10_000u32).filter(|n| sampled(&n.to_be_bytes(), 0.1)).count();
+        assert!((800..1200).contains(&chosen), "{chosen}");
+        assert!((0..100u32).all(|n| sampled(&n.to_be_bytes(), 1.1)));
+        assert!(!(0..100u32).any(|n| sampled(&n.to_be_bytes(), 0.0)));
+    }
 }

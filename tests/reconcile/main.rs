@@ -8,6 +8,11 @@ use anyhow::{Context as _, Result};
 use causeway_tests::{config::Config, names, process, shared, sqlserver};
 use serde_json::Value as Json;
 
+mod both;
+mod commands;
+mod fence;
+mod values;
+
 /// A database on either side with the same table, filled alike.
 struct Pair {
     name: String,

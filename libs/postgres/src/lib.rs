@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`config`] and [`client`] (how it is reached), [`error`] (what a failure means, decided
 //! in one place by SQLSTATE), [`identifier`] (the only way to write a name), [`types`] (which column a
-//! SQL Server type becomes), [`encode`] and [`decode`] (a value's binary form, both ways), [`copy`] (rows
+//! SQL Server type becomes), [`encode`] and [`decode`] (a value's binary form, both ways), [`literal`] (its text), [`copy`] (rows
 //! in, by binary COPY), [`rows`] (rows out), [`catalog`] (what a table looks like).
 
 pub mod catalog;
@@ -13,6 +13,7 @@ pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod identifier;
+pub mod literal;
 pub mod numeric;
 pub mod pool;
 pub mod rows;

@@ -10,7 +10,7 @@ use tokio_postgres::CopyOutStream;
 use crate::{
     PostgresError, Session,
     copy::{RawRow, Reader},
-    decode, encode, identifier, types,
+    decode, encode, identifier, literal, types,
 };
 
 /// The rows of a table, streamed by binary COPY.
@@ -100,6 +100,78 @@ pub async fn stream_table<'a>(
     })
 }
 
+/// Streams the rows whose key is greater than `after` and not greater than `upto`, in whatever order the
+/// server likes; `None` is no bound. `key` are the indexes of the key's columns.
+///
+/// A bound must be of types whose order PostgreSQL and the source share: whole numbers, decimals, dates
+/// and times without zone.
+///
+/// # Errors
+/// As [`stream_table`].
+pub async fn stream_range<'a>(
+    client: &Session,
+    table: &(String, String),
+    columns: &'a [Column],
+    key: &[usize],
+    after: Option<&[Value]>,
+    upto: Option<&[Value]>,
+) -> Result<TableRows<'a>, PostgresError> {
+    let sql = range_sql(table, columns, key, after, upto)?;
+    let shown = format!("{}.{}", table.0, table.1);
+    let stream = client
+        .copy_out(&format!("COPY ({sql}) TO STDOUT (FORMAT binary)"))
+        .await
+        .map_err(|e| PostgresError::statement(format!("read {shown}"), e))?;
+    Ok(TableRows { stream: Box::pin(stream), reader: Reader::default(), columns, table: shown })
+}
+
+/// The text of [`stream_range`]. COPY takes no parameters, so the bounds stand in it as literals.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn range_sql(
+    table: &(String, String),
+    columns: &[Column],
+    key: &[usize],
+    after: Option<&[Value]>,
+    upto: Option<&[Value]>,
+) -> Result<String, PostgresError> {
+    let name = identifier::table(&table.0, &table.1)?;
+    let key: Vec<&Column> = key.iter().filter_map(|&i| columns.get(i)).collect();
+    let names: Vec<String> =
+        key.iter().map(|column| identifier::quote(&column.name)).collect::<Result<_, _>>()?;
+    let mut conditions = Vec::new();
+    for (bound, compare) in [(after, ">"), (upto, "<=")] {
+        if let Some(values) = bound {
+            let literals: Vec<String> = key
+                .iter()
+                .zip(values)
+                .map(|(column, value)| literal::literal(column.ty, value))
+                .collect();
+            conditions.push(format!("({}) {compare} ({})", names.join(", "), literals.join(", ")));
+        }
+    }
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
+    Ok(format!("SELECT {} FROM {name}{filter}", select_list(columns)?))
+}
+
+/// The number of rows of a table.
+///
+/// # Errors
+/// When the table is missing or may not be read.
+pub async fn count(client: &Session, table: &(String, String)) -> Result<u64, PostgresError> {
+    let name = identifier::table(&table.0, &table.1)?;
+    let row = client
+        .query_one(&format!("SELECT count(*) FROM {name}"), &[])
+        .await
+        .map_err(|e| PostgresError::statement(format!("count {}.{}", table.0, table.1), e))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+}
+
 /// Reads the rows of the given keys, in no particular order; keys without a row are missing.
 ///
 /// `key` are the indexes of the key's columns, each of `keys` has their values in that order.
@@ -177,4 +249,28 @@ pub async fn select_by_keys(
         rows.push(row);
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use causeway_change::ColumnType;
+
+    #[test]
+    fn a_range_is_a_comparison_of_rows() {
+        let column =
+            |name: &str, ty| Column { name: name.to_owned(), ty, nullable: false, default: None };
+        let columns = [column("a", ColumnType::Int), column("b", ColumnType::Date)];
+        let table = ("public".to_owned(), "t".to_owned());
+        let (low, high) = ([Value::I32(1), Value::Date(0)], [Value::I32(9), Value::Date(1)]);
+        let sql = range_sql(&table, &columns, &[0, 1], Some(&low), Some(&high)).unwrap();
+        assert_eq!(
+            sql,
+            "SELECT \"a\"::int4, \"b\"::date FROM \"public\".\"t\" WHERE \
+             (\"a\", \"b\") > ('1'::integer, '1970-01-01'::date) AND \
+             (\"a\", \"b\") <= ('9'::integer, '1970-01-02'::date)"
+        );
+        let all = range_sql(&table, &columns, &[0], None, None).unwrap();
+        assert!(all.ends_with("FROM \"public\".\"t\""), "{all}");
+    }
 }

@@ -18,6 +18,7 @@ pub mod client;
 pub mod config;
 pub mod default;
 pub mod error;
+pub mod fence;
 pub mod identifier;
 pub mod log;
 pub mod mask;

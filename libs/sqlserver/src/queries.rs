@@ -375,6 +375,74 @@ pub fn newest_scan() -> Query {
     )
 }
 
+/// The last captured transaction that ended at least `seconds` ago.
+/// <https://learn.microsoft.com/sql/relational-databases/system-tables/cdc-lsn-time-mapping-transact-sql>
+#[must_use]
+pub fn captured_before(seconds: u32) -> Query {
+    Query::new(
+        "ask how far capture had come",
+        format!(
+            "SELECT MAX(m.start_lsn) AS lsn FROM cdc.lsn_time_mapping AS m \
+             WHERE m.tran_end_time < DATEADD(SECOND, -{seconds}, GETDATE())"
+        ),
+    )
+}
+
+/// The commit of the newest change of a change table.
+#[must_use]
+pub fn newest_change(instance: &CaptureInstance) -> Query {
+    Query::new(
+        format!("find the newest change of {}", instance.source.id()),
+        format!(
+            "SELECT TOP (1) c.[__$start_lsn] FROM {} AS c ORDER BY c.[__$start_lsn] DESC",
+            change_table(&instance.name)
+        ),
+    )
+}
+
+/// The keys that changed after `after` up to `upto`, as often as they did.
+#[must_use]
+pub fn changed_keys(instance: &CaptureInstance, after: Lsn, upto: Lsn) -> Query {
+    let columns: Vec<String> =
+        instance.source.key_reads().map(|c| types::select_expression(&c.name, &c.ty)).collect();
+    Query::new(
+        format!("read the changed keys of {}", instance.source.id()),
+        format!(
+            "SELECT {} FROM {} AS c WHERE c.[__$start_lsn] > CAST(@P1 AS binary(10)) \
+             AND c.[__$start_lsn] <= CAST(@P2 AS binary(10))",
+            columns.join(", "),
+            change_table(&instance.name)
+        ),
+    )
+    .bind(after)
+    .bind(upto)
+}
+
+/// Begins a transaction that reads as of its first read, whatever is written meanwhile.
+/// <https://learn.microsoft.com/sql/t-sql/statements/set-transaction-isolation-level-transact-sql>
+#[must_use]
+pub fn begin_snapshot() -> Query {
+    Query::new("begin a snapshot", "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRANSACTION;")
+}
+
+/// The first read of a snapshot: from now on it stands still.
+#[must_use]
+pub fn touch(id: &TableId) -> Query {
+    Query::new(
+        format!("take the snapshot of {id}"),
+        format!("SELECT TOP (1) 1 AS one FROM {}", table(id)),
+    )
+}
+
+/// The number of rows of a table.
+#[must_use]
+pub fn count_rows(id: &TableId) -> Query {
+    Query::new(
+        format!("count the rows of {id}"),
+        format!("SELECT COUNT_BIG(*) AS n FROM {}", table(id)),
+    )
+}
+
 /// The select list of a table.
 pub(crate) fn select_list(columns: &[ColumnRead]) -> String {
     let columns: Vec<String> = columns

@@ -118,6 +118,52 @@ pub async fn select_by_keys(
     Ok(rows)
 }
 
+/// The last key of the next `rows` rows in key order after a key: where a chunk ends. `None` when there
+/// are no more rows.
+pub async fn chunk_end(
+    client: &mut Client,
+    source: &SourceTable,
+    after: Option<&[Value]>,
+    rows: u64,
+) -> Result<Option<Vec<Value>>, SqlServerError> {
+    let Some(record) = client.one(&chunk_end_query(source, after, rows)).await? else {
+        return Ok(None);
+    };
+    let key = record
+        .into_values()
+        .zip(source.key_reads())
+        .map(|(data, column)| {
+            value::from_wire(data, &column.ty, &column.name)
+                .map_err(|error| in_table(error, source))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Some(key))
+}
+
+/// The text of [`chunk_end`].
+#[must_use]
+pub fn chunk_end_query(source: &SourceTable, after: Option<&[Value]>, rows: u64) -> Query {
+    let keys: Vec<&ColumnRead> = source.key_reads().collect();
+    let mut query = Query::new(format!("find the end of a chunk of {}", source.id()), "");
+    let filter = after.map_or_else(String::new, |after| {
+        let parameters = parameters(&mut query, &keys, after);
+        format!(" WHERE {}", beyond(&keys, &parameters, ">", ">"))
+    });
+    let selected: Vec<String> =
+        keys.iter().map(|k| types::select_expression(&k.name, &k.ty)).collect();
+    let names: Vec<String> = keys.iter().map(|k| quote(&k.name)).collect();
+    let down: Vec<String> = names.iter().map(|name| format!("{name} DESC")).collect();
+    query.text = format!(
+        "SELECT TOP (1) {} FROM (SELECT TOP ({rows}) {} FROM {}{filter} ORDER BY {}) AS c ORDER BY {}",
+        names.join(", "),
+        selected.join(", "),
+        table(source.id()),
+        names.join(", "),
+        down.join(", ")
+    );
+    query
+}
+
 /// The text of [`stream_table`].
 #[must_use]
 pub fn range_query(source: &SourceTable, range: &KeyRange, limit: Option<u64>) -> Query {
@@ -234,6 +280,20 @@ mod tests {
         assert_eq!(query.params.len(), 4);
         let all = range_query(&source, &KeyRange::default(), None).text;
         assert!(all.ends_with("FROM [dbo].[orders] ORDER BY [total], [id]"), "{all}");
+    }
+
+    #[test]
+    fn a_chunk_ends_at_a_key_of_the_index() {
+        let source = orders().source;
+        let query = chunk_end_query(&source, None, 50);
+        assert_eq!(
+            query.text,
+            "SELECT TOP (1) [total], [id] FROM (SELECT TOP (50) CAST([total] AS decimal(19,4)) AS [total], \
+             [id] FROM [dbo].[orders] ORDER BY [total], [id]) AS c ORDER BY [total] DESC, [id] DESC"
+        );
+        let after = [Value::Decimal(1), Value::I32(2)];
+        let query = chunk_end_query(&source, Some(&after), 50);
+        assert!(query.text.contains("WHERE [total] >= CAST(@P1 AS money) AND"), "{}", query.text);
     }
 
     #[test]

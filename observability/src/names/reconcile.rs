@@ -56,6 +56,72 @@ pub const TABLES: Metric = Metric {
     labels: &["result"],
 };
 
+/// Unix time of the newest comparison that found every row of a table equal.
+pub const VERIFIED_SECONDS: Metric = Metric {
+    name: "causeway_reconcile_verified_timestamp_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "When a table was last found equal row by row, in seconds since 1970.",
+    labels: &["table"],
+};
+
+/// Rows of which nothing can be said.
+pub const UNSTABLE_ROWS: Metric = Metric {
+    name: "causeway_reconcile_unstable_rows",
+    kind: Kind::Gauge,
+    unit: Unit::Rows,
+    help: "Rows that changed at every look of the newest reconciliation.",
+    labels: &["table"],
+};
+
+/// Columns that are not compared.
+pub const SKIPPED_COLUMNS: Metric = Metric {
+    name: "causeway_reconcile_skipped_columns",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Columns that the newest reconciliation did not compare.",
+    labels: &["table"],
+};
+
+/// Keys that changed between the two snapshots.
+pub const DIRTY_KEYS: Metric = Metric {
+    name: "causeway_reconcile_dirty_keys",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Keys that were in flight when the newest reconciliation froze the table.",
+    labels: &["table"],
+};
+
+/// Time that the pipeline was waited for.
+pub const FENCE_WAIT_SECONDS: Metric = Metric {
+    name: "causeway_reconcile_fence_wait_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time that a comparison waited for the pipeline to arrive.",
+    labels: &["table"],
+};
+
+/// Scheduled runs that did not happen; `reason` is `overlap` or `blackout`.
+pub const RUNS_LEFT_OUT: Metric = Metric {
+    name: "causeway_reconcile_runs_left_out_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Scheduled reconciliations that were left out.",
+    labels: &["group", "reason"],
+};
+
 /// All of them.
-pub const ALL: &[&Metric] =
-    &[&RUNS, &LAST_RUN_SECONDS, &DURATION_SECONDS, &ROWS_COMPARED, &DIFFERENCES, &TABLES];
+pub const ALL: &[&Metric] = &[
+    &RUNS,
+    &LAST_RUN_SECONDS,
+    &DURATION_SECONDS,
+    &ROWS_COMPARED,
+    &DIFFERENCES,
+    &TABLES,
+    &VERIFIED_SECONDS,
+    &UNSTABLE_ROWS,
+    &SKIPPED_COLUMNS,
+    &DIRTY_KEYS,
+    &FENCE_WAIT_SECONDS,
+    &RUNS_LEFT_OUT,
+];

@@ -1,11 +1,22 @@
-//! What was found: the JSON document and the table on the terminal. Keys and values are not in it,
-//! only counts (promise 6), unless an operator asks for the keys.
+//! What was found. The JSON document is this module's structures; [`text`] is the terminal's table,
+//! [`lines`] NDJSON and CSV, [`html`] one file to send around.
+//!
+//! The keys of rows that differ are in it, their other values only when they were asked for (promise 6).
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::compare::Kind;
+use crate::{
+    compare::Kind,
+    config::Level,
+    fence::FenceReport,
+    finding::{ColumnCount, Finding, State},
+};
+
+pub mod html;
+pub mod lines;
+pub mod text;
 
 /// Version of the JSON document.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -58,6 +69,12 @@ pub struct TableReport {
     pub status: Status,
     /// Why, for `error` and `skipped`.
     pub reason: Option<String>,
+    /// How its rows were matched: `range`, `hash`, `sum` or `count`.
+    pub strategy: &'static str,
+    /// Key ranges that it was read in; 0 for a table that was read at once.
+    pub chunks: usize,
+    /// How rows in flight were told from differences.
+    pub fence: Option<FenceReport>,
     /// The key's columns; empty for a table without key.
     pub key: Vec<String>,
     /// Rows read from each side.
@@ -73,14 +90,30 @@ pub struct TableReport {
     pub different: u64,
     /// Rows that differed at first and were equal when looked at again.
     pub in_flight_resolved: u64,
+    /// Rows that differed although no change was on its way, and were equal when looked at again.
+    pub resolved: u64,
     /// Rows that changed at every look.
     pub unstable: u64,
     /// True when there were more differing keys than are looked at again.
     pub truncated: bool,
+    /// Confirmed differences by column.
+    pub columns: BTreeMap<String, ColumnCount>,
+    /// The rows that differ, as many as are kept; the JSON has the first of them.
+    #[serde(rename = "first_differences", serialize_with = "first")]
+    pub findings: Vec<Finding>,
     /// Columns that were not compared, with the reason.
     pub columns_skipped: Vec<SkippedColumn>,
+    /// True when the pipeline was too far behind to compare.
+    pub behind: bool,
     /// How long it took.
     pub duration_ms: u64,
+}
+
+/// Rows that the JSON document has of each table.
+const FIRST: usize = 100;
+
+fn first<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(findings.iter().take(FIRST))
 }
 
 /// A column that was not compared.
@@ -101,6 +134,9 @@ impl TableReport {
             target,
             status: Status::Error,
             reason: None,
+            strategy: "none",
+            chunks: 0,
+            fence: None,
             key: Vec::new(),
             rows: Sides::default(),
             checksum: Sides::default(),
@@ -108,9 +144,13 @@ impl TableReport {
             extra_in_target: 0,
             different: 0,
             in_flight_resolved: 0,
+            resolved: 0,
             unstable: 0,
             truncated: false,
+            columns: BTreeMap::new(),
+            findings: Vec::new(),
             columns_skipped: Vec::new(),
+            behind: false,
             duration_ms: 0,
         }
     }
@@ -121,12 +161,34 @@ impl TableReport {
         self.missing_in_target + self.extra_in_target + self.different
     }
 
+    /// True when a person should look at it.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.status != Status::Equal
+    }
+
     /// Counts a confirmed difference.
     pub fn count(&mut self, kind: Kind) {
         match kind {
             Kind::MissingInTarget => self.missing_in_target += 1,
             Kind::ExtraInTarget => self.extra_in_target += 1,
             Kind::Different => self.different += 1,
+        }
+    }
+
+    /// Counts a confirmed difference, its columns too, and keeps it if fewer than `keep` are kept.
+    pub fn found(&mut self, kind: Kind, finding: Finding, keep: usize) {
+        self.count(kind);
+        for cell in &finding.columns {
+            self.columns.entry(cell.column.clone()).or_default().add(cell.class);
+        }
+        self.keep(finding, keep);
+    }
+
+    /// Keeps a row, if fewer than `keep` are kept.
+    pub fn keep(&mut self, finding: Finding, keep: usize) {
+        if self.findings.len() < keep {
+            self.findings.push(finding);
         }
     }
 
@@ -155,6 +217,8 @@ pub struct Totals {
     pub unstable: u64,
     /// Of them not compared because of an error.
     pub error: u64,
+    /// Of those with an error the ones whose pipeline was too far behind.
+    pub behind: u64,
     /// Of them left out.
     pub skipped: u64,
     /// Rows of the source that were compared.
@@ -178,7 +242,9 @@ pub struct Report {
     pub finished_at: String,
     /// This program.
     pub tool: Tool,
-    /// `equal`, `different`, `unstable` or `incomplete`; the worst of all tables.
+    /// How deep it looked.
+    pub level: Level,
+    /// `equal`, `different`, `unstable`, `behind` or `incomplete`; the worst of all tables.
     pub result: &'static str,
     /// The exit code of the run.
     pub exit_code: u8,
@@ -212,6 +278,7 @@ impl Report {
             totals.tables += 1;
             totals.rows_compared += table.rows.source;
             totals.differences += table.differences();
+            totals.behind += u64::from(table.behind && table.status == Status::Error);
             *match table.status {
                 Status::Equal => &mut totals.equal,
                 Status::Different => &mut totals.different,
@@ -227,6 +294,7 @@ impl Report {
             pipeline,
             started_at,
             finished_at,
+            level: Level::Full,
             tool: Tool { version: env!("CARGO_PKG_VERSION"), encoding: crate::digest::ENCODING },
             result,
             exit_code,
@@ -235,70 +303,40 @@ impl Report {
         }
     }
 
-    /// One line a table, and one for the sum.
+    /// The table on the terminal.
     #[must_use]
     pub fn summary(&self) -> String {
-        let width = self.tables.iter().map(|t| t.source.len()).max().unwrap_or(5).max(5);
-        let mut out = format!(
-            "{:<width$}  {:<9}  {:>12}  {:>12}  {:>8}  {:>8}  {:>8}  {:>9}  {:>8}  {:>8}\n",
-            "TABLE",
-            "STATUS",
-            "ROWS_SRC",
-            "ROWS_TGT",
-            "MISSING",
-            "EXTRA",
-            "DIFF",
-            "IN_FLIGHT",
-            "UNSTABLE",
-            "SECONDS",
-        );
-        for t in &self.tables {
-            let seconds = format!("{}.{:01}", t.duration_ms / 1000, t.duration_ms % 1000 / 100);
-            // Writing to a String cannot fail.
-            _ = writeln!(
-                out,
-                "{:<width$}  {:<9}  {:>12}  {:>12}  {:>8}  {:>8}  {:>8}  {:>9}  {:>8}  {:>8}{}",
-                t.source,
-                t.status.name(),
-                t.rows.source,
-                t.rows.target,
-                t.missing_in_target,
-                t.extra_in_target,
-                t.different,
-                t.in_flight_resolved,
-                t.unstable,
-                seconds,
-                t.reason.as_ref().map(|r| format!("  {r}")).unwrap_or_default(),
-            );
-        }
-        let totals = &self.totals;
-        _ = writeln!(
-            out,
-            "{}: {} tables, {} rows, {} differences{}",
-            self.result,
-            totals.tables,
-            totals.rows_compared,
-            totals.differences,
-            if totals.error + totals.skipped + totals.unstable > 0 {
-                format!(
-                    " ({} unstable, {} not compared, {} skipped)",
-                    totals.unstable, totals.error, totals.skipped
-                )
-            } else {
-                String::new()
-            },
-        );
-        out
+        text::summary(self)
     }
 }
 
-/// Result and exit code: 0 equal, 1 different, 2 something could not be compared (or said), 3 both.
-/// No table at all is not "equal".
+/// What to do about a row, as words.
+#[must_use]
+pub fn remediation(finding: &Finding) -> &'static str {
+    match finding.state {
+        State::ConfirmedMissingInTarget => {
+            "look at the dead letters; repair inserts the source's row"
+        }
+        State::ConfirmedExtraInTarget => {
+            "somebody else wrote it, or a delete was lost; repair deletes it with --allow-deletes"
+        }
+        State::ConfirmedDifferent => {
+            finding.class.map_or("repair writes the source's row", crate::class::Class::advice)
+        }
+        State::Unstable => "it changes all the time; look again when it is quiet",
+    }
+}
+
+/// Result and exit code: 0 equal, 1 different, 2 something could not be compared (or said), 3 both, 5 nothing
+/// is wrong but that the pipeline was too far behind. No table at all is not "equal".
 fn verdict(totals: &Totals) -> (&'static str, u8) {
     let incomplete = totals.error + totals.skipped > 0 || totals.tables == 0;
     match (totals.different > 0, incomplete, totals.unstable > 0) {
         (true, true, _) => ("different", 3),
         (true, false, _) => ("different", 1),
+        (false, true, _) if totals.behind > 0 && totals.behind == totals.error + totals.skipped => {
+            ("behind", 5)
+        }
         (false, true, _) => ("incomplete", 2),
         (false, false, true) => ("unstable", 2),
         (false, false, false) => ("equal", 0),
@@ -306,8 +344,43 @@ fn verdict(totals: &Totals) -> (&'static str, u8) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::{
+        class::Class,
+        finding::{Cell, NamedKey},
+    };
+
+    /// A report with a row that differs and one that is missing.
+    pub(crate) fn planted() -> Report {
+        let mut table = TableReport::new("dbo.t".to_owned(), "public.t".to_owned());
+        let finding = |id: &str, state, columns: Vec<Cell>| Finding {
+            key_bytes: Vec::new(),
+            key: NamedKey(vec![("id".to_owned(), Some(id.to_owned()))]),
+            state,
+            class: columns.first().map(|cell| cell.class),
+            columns,
+            checks: 1,
+        };
+        let cell = Cell { column: "name".to_owned(), class: Class::Case, values: None };
+        let different = finding("7", State::ConfirmedDifferent, vec![cell]);
+        table.found(Kind::Different, different, 10);
+        let missing = finding("8", State::ConfirmedMissingInTarget, Vec::new());
+        table.found(Kind::MissingInTarget, missing, 10);
+        table.conclude();
+        Report::new("r1".to_owned(), "p".to_owned(), String::new(), String::new(), vec![table])
+    }
+
+    #[test]
+    fn the_document_has_the_columns_and_the_first_rows() {
+        let report = planted();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["tables"][0]["columns"]["name"]["classes"]["case"], 1);
+        assert_eq!(json["tables"][0]["first_differences"][1]["key"]["id"], "8");
+        let text = report.summary();
+        assert!(text.contains("column name: 1 rows (case 1)"), "{text}");
+        assert!(text.contains("confirmed_different {\"id\":\"7\"}: name (case)"), "{text}");
+    }
 
     fn report(statuses: &[Status]) -> Report {
         let tables = statuses
@@ -326,6 +399,11 @@ mod tests {
     #[test]
     fn equal_is_said_only_when_every_table_is() {
         use Status::{Different, Equal, Error, Skipped, Unstable};
+        let mut late = report(&[Equal, Error]);
+        late.tables.iter_mut().for_each(|table| table.behind = true);
+        let late =
+            Report::new(String::new(), String::new(), String::new(), String::new(), late.tables);
+        assert_eq!((late.result, late.exit_code), ("behind", 5));
         for (statuses, result, code) in [
             (&[Equal, Equal][..], "equal", 0),
             (&[Equal, Different], "different", 1),

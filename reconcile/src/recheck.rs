@@ -1,0 +1,279 @@
+//! Looks again at the keys that differ, until each is judged; then compares their columns.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use causeway_change::Row;
+
+use crate::{
+    compare::Kind,
+    error::ReconcileError,
+    fence::{self, Guard, dirty},
+    finding::{Finding, State},
+    ladder,
+    report::TableReport,
+    settle::{self, Look, Verdict, Watch},
+    sides::{self, Scratch, Shape},
+    table::Task,
+};
+
+/// Keys asked for in one query.
+const KEYS: usize = 500;
+/// Keys of one fence at the first look: most differences are real, and one fence proves them together.
+const FIRST: usize = 5000;
+/// And later: what still changes is looked at in haste, because only changes between the two reads count.
+const LATER: usize = 250;
+
+/// A key that differed.
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// Canonical bytes.
+    pub key: Vec<u8>,
+    /// Whether a change of it lay between the snapshots.
+    pub dirty: bool,
+    checks: u32,
+    watch: Watch,
+}
+
+impl Suspect {
+    /// A key that has not been looked at.
+    #[must_use]
+    pub fn new(key: Vec<u8>, dirty: bool) -> Self {
+        Self { key, dirty, checks: 0, watch: Watch::default() }
+    }
+}
+
+/// A difference that is proved, or stood still.
+struct Confirmed {
+    key: Vec<u8>,
+    kind: Kind,
+    look: Look,
+    checks: u32,
+}
+
+/// Looks until every key is judged, and fills the report.
+///
+/// # Errors
+/// When a side cannot be read, or the pipeline is too far behind.
+pub async fn judge(
+    task: &Task<'_>,
+    mut open: Vec<Suspect>,
+    report: &mut TableReport,
+) -> Result<(), ReconcileError> {
+    let began = Instant::now();
+    for n in 1.. {
+        if open.is_empty() {
+            break;
+        }
+        let (confirmed, still) = match task.guard {
+            Some(guard) => {
+                let (mut confirmed, mut still) = (Vec::new(), Vec::new());
+                let mut rest = open.into_iter().peekable();
+                while rest.peek().is_some() {
+                    let batch = rest.by_ref().take(if n == 1 { FIRST } else { LATER }).collect();
+                    let judged = fenced(task, guard, batch, report).await?;
+                    confirmed.extend(judged.0);
+                    still.extend(judged.1);
+                }
+                (confirmed, still)
+            }
+            None => timed(task, open, began.elapsed(), report).await?,
+        };
+        describe(task, confirmed, report).await?;
+        open = still;
+        if task.stop.is_cancelled() && task.guard.is_some() {
+            for suspect in open.drain(..) {
+                unstable(task, suspect, report);
+            }
+        }
+        if !open.is_empty() {
+            let pause = match task.guard {
+                Some(_) => ladder::pause(n),
+                None => settle::pause(n - 1),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = task.stop.cancelled() => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unstable(task: &Task<'_>, suspect: Suspect, report: &mut TableReport) {
+    report.unstable += 1;
+    let table = &task.shape.source.table;
+    let finding = Finding::bare(table, suspect.key, State::Unstable, suspect.checks);
+    report.keep(finding, task.config.keep_differences);
+}
+
+/// Sorts judged keys out; gives what is confirmed and what must be looked at again.
+fn sort_out(
+    task: &Task<'_>,
+    judged: impl Iterator<Item = (Suspect, Look, Verdict)>,
+    report: &mut TableReport,
+) -> (Vec<Confirmed>, Vec<Suspect>) {
+    let (mut confirmed, mut still) = (Vec::new(), Vec::new());
+    for (suspect, look, verdict) in judged {
+        match verdict {
+            Verdict::InFlight => report.in_flight_resolved += 1,
+            Verdict::Resolved => report.resolved += 1,
+            Verdict::Confirmed(kind) => {
+                let Suspect { key, checks, .. } = suspect;
+                confirmed.push(Confirmed { key, kind, look, checks });
+            }
+            Verdict::Unstable => unstable(task, suspect, report),
+            Verdict::Open => still.push(suspect),
+        }
+    }
+    (confirmed, still)
+}
+
+/// One look behind a fence: the source, then the target once it has all that the source was seen with, then
+/// the keys that changed in between.
+async fn fenced(
+    task: &Task<'_>,
+    guard: &Guard,
+    open: Vec<Suspect>,
+    report: &mut TableReport,
+) -> Result<(Vec<Confirmed>, Vec<Suspect>), ReconcileError> {
+    let shape = &task.shape;
+    let mut control = task.pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
+    let low = guard.low(&mut control, shape).await?;
+    let keys = values(shape, open.iter().map(|suspect| suspect.key.as_slice()))?;
+    let mut source = sides::Looks::with_capacity(keys.len());
+    for batch in keys.chunks(KEYS) {
+        source.extend(sides::look_at_source(&mut control, shape, batch).await?);
+    }
+    let client = task.pools.target().await?;
+    guard.catch_up(&mut control, &client, shape).await?;
+    let mut target = sides::Looks::with_capacity(keys.len());
+    for batch in keys.chunks(KEYS) {
+        target.extend(sides::look_at_target(&client, shape, batch).await?);
+    }
+    let (_, dirty) = guard.dirty(&mut control, shape, low).await?;
+    task.pools.source.put(control);
+    let most = task.config.recheck_attempts;
+    let judged = open.into_iter().map(|mut suspect| {
+        suspect.checks += 1;
+        let look = Look {
+            source: source.get(&suspect.key).copied(),
+            target: target.get(&suspect.key).copied(),
+        };
+        let is_dirty = dirty.contains(&suspect.key);
+        let verdict = ladder::judge(suspect.dirty, look, is_dirty, suspect.checks, most);
+        // What changed once is in flight when it is equal later.
+        suspect.dirty |= is_dirty;
+        (suspect, look, verdict)
+    });
+    Ok(sort_out(task, judged, report))
+}
+
+/// One look by time.
+async fn timed(
+    task: &Task<'_>,
+    open: Vec<Suspect>,
+    elapsed: Duration,
+    report: &mut TableReport,
+) -> Result<(Vec<Confirmed>, Vec<Suspect>), ReconcileError> {
+    let settle = Duration::from_secs(task.config.settle_seconds);
+    let limit = Duration::from_secs(task.config.settle_limit_seconds);
+    let elapsed = if task.stop.is_cancelled() { limit.max(elapsed) } else { elapsed };
+    let mut judged = Vec::with_capacity(open.len());
+    let shape = &task.shape;
+    let mut open = open.into_iter().peekable();
+    while open.peek().is_some() {
+        let batch: Vec<Suspect> = open.by_ref().take(KEYS).collect();
+        let keys = values(shape, batch.iter().map(|suspect| suspect.key.as_slice()))?;
+        // The target first: a change that arrives in between makes the target look older, never newer.
+        let client = task.pools.target().await?;
+        let target = sides::look_at_target(&client, shape, &keys).await?;
+        let mut client = task.pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
+        let source = sides::look_at_source(&mut client, shape, &keys).await?;
+        task.pools.source.put(client);
+        for mut suspect in batch {
+            suspect.checks += 1;
+            let look = Look {
+                source: source.get(&suspect.key).copied(),
+                target: target.get(&suspect.key).copied(),
+            };
+            let verdict = suspect.watch.see(look, elapsed, settle, limit);
+            judged.push((suspect, look, verdict));
+        }
+    }
+    Ok(sort_out(task, judged.into_iter(), report))
+}
+
+fn values<'a>(
+    shape: &Shape,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<Row>, ReconcileError> {
+    keys.map(|key| dirty::values(shape, key)).collect()
+}
+
+/// Reads the confirmed rows once more and says which of their columns differ. A row that is not any more what
+/// was judged keeps its count without its columns.
+async fn describe(
+    task: &Task<'_>,
+    confirmed: Vec<Confirmed>,
+    report: &mut TableReport,
+) -> Result<(), ReconcileError> {
+    let shape = &task.shape;
+    let table = &shape.source.table;
+    for batch in confirmed.chunks(KEYS) {
+        let both = batch.iter().filter(|one| one.kind == Kind::Different);
+        let keys = values(shape, both.map(|one| one.key.as_slice()))?;
+        let (mut source, mut target) = (HashMap::new(), HashMap::new());
+        if !keys.is_empty() {
+            let mut client =
+                task.pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
+            source = by_key(shape, sides::source_rows(&mut client, shape, &keys).await?)?;
+            task.pools.source.put(client);
+            let client = task.pools.target().await?;
+            target = by_key(shape, sides::target_rows(&client, shape, &keys).await?)?;
+        }
+        for one in batch {
+            let state = State::confirmed(one.kind);
+            let mut finding = Finding::bare(table, one.key.clone(), state, one.checks);
+            if let (Some((a, source)), Some((b, target))) =
+                (source.get(&one.key), target.get(&one.key))
+                && (Some(*a), Some(*b)) == (one.look.source, one.look.target)
+            {
+                finding = finding.with_rows(table, source, target, task.config.show_values);
+            }
+            report.found(one.kind, finding, task.config.keep_differences);
+        }
+    }
+    Ok(())
+}
+
+fn by_key(shape: &Shape, rows: Vec<Row>) -> Result<HashMap<Vec<u8>, (u128, Row)>, ReconcileError> {
+    let mut scratch = Scratch::default();
+    let mut map = HashMap::with_capacity(rows.len());
+    for row in rows {
+        shape.digest(&row, &mut scratch)?;
+        map.insert(scratch.key.clone(), (scratch.digest, row));
+    }
+    Ok(map)
+}
+
+/// What is left of a table without key, where no row can be asked for by itself.
+pub fn bag(
+    task: &Task<'_>,
+    differences: Vec<crate::compare::Difference>,
+    dirty: &fence::Dirty,
+    report: &mut TableReport,
+) {
+    let table = &task.shape.source.table;
+    for difference in differences {
+        if dirty.contains(&difference.key) {
+            unstable(task, Suspect::new(difference.key, true), report);
+        } else {
+            let state = State::confirmed(difference.kind);
+            let finding = Finding::bare(table, difference.key, state, 1);
+            report.found(difference.kind, finding, task.config.keep_differences);
+        }
+    }
+}
