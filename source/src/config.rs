@@ -22,6 +22,8 @@ pub struct Config {
     pub poll_interval_ms: u64,
     /// Whether a delete is followed by a tombstone, which lets a compacted topic forget the key.
     pub tombstones: bool,
+    /// What becomes of a row whose record is larger than Kafka takes.
+    pub oversized: Oversized,
     /// The first copy of each table.
     pub snapshot: SnapshotConfig,
     /// How source transactions are grouped into Kafka transactions.
@@ -38,6 +40,7 @@ impl Default for Config {
             source_types: true,
             poll_interval_ms: 100,
             tombstones: true,
+            oversized: Oversized::DeadLetter,
             snapshot: SnapshotConfig::default(),
             transaction: TransactionConfig::default(),
         }
@@ -53,6 +56,17 @@ pub enum Temporal {
     Adaptive,
     /// Microseconds always.
     Microseconds,
+}
+
+/// What becomes of a row whose record is larger than Kafka takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oversized {
+    /// It goes to the dead letters, without its large values, and the source goes on.
+    #[default]
+    DeadLetter,
+    /// The source stops.
+    Stop,
 }
 
 /// The first copy of each table.

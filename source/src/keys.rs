@@ -90,6 +90,12 @@ fn value_from_json(json: &Json, ty: &ColumnType) -> Option<Value> {
     }
 }
 
+/// A moment in ISO 8601, from ticks of 100 ns since 1970, UTC.
+#[must_use]
+pub fn timestamp(ticks: i64) -> String {
+    format!("{}T{}Z", date(ticks.div_euclid(TICKS_PER_DAY)), time(ticks.rem_euclid(TICKS_PER_DAY)))
+}
+
 /// A key for people and programs: `{"id":7}`, the text of Debezium's headers on a row that moved.
 #[must_use]
 pub fn header<'a>(

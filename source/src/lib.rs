@@ -18,11 +18,14 @@
 
 pub mod check;
 pub mod config;
+pub mod debezium;
 pub mod error;
 pub mod fold;
 pub mod keys;
 pub mod lob;
 pub mod merge;
+pub mod offsets;
+pub mod oversize;
 pub mod publish;
 pub mod pump;
 pub mod reader;
@@ -34,6 +37,6 @@ pub mod tables;
 pub mod window;
 
 pub use check::{Finding, Findings, Severity, check};
-pub use config::{Config, ConfigError, SnapshotMode};
+pub use config::{Config, ConfigError, Oversized, SnapshotMode};
 pub use error::SourceError;
 pub use run::{Settings, run};

@@ -2,16 +2,20 @@
 
 #![expect(clippy::print_stdout, reason = "what `check` and `status` are asked for")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Read as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
+use causeway_change::TableId;
 use causeway_observability::admin::{self, Health};
 use causeway_service::{
     exit::{self, Code, UsageContext as _},
     settings::{File, Pipeline},
     shutdown,
 };
-use causeway_source::{Findings, Settings};
+use causeway_source::{
+    Findings, Settings,
+    offsets::{self, OffsetsError, Reset},
+};
 use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinSet;
 
@@ -31,6 +35,86 @@ enum Command {
     Run(Common),
     /// Ask a running source where it is.
     Status(Common),
+    /// Show, reset or import what the source has stored of its progress.
+    #[command(long_about = OFFSETS_HELP)]
+    Offsets {
+        #[command(subcommand)]
+        command: Offsets,
+    },
+}
+
+const OFFSETS_HELP: &str = "\
+Show, reset or import what the source has stored of its progress.
+
+The source keeps its position and the state of each table's snapshot in the compacted topic
+<pipeline>.offsets, written in the same Kafka transaction as the data. So a start always goes on exactly
+behind what is published, and these commands are needed only to go on from somewhere else:
+
+  * a table must be copied again (a gap, a mistake in the target):  offsets reset --table dbo.orders --yes
+  * everything must be copied again:                                offsets reset --yes
+  * a Debezium connector is replaced:                               offsets import-debezium FILE --yes
+
+Without --yes they say what they would do and change nothing. They refuse while a source runs, as far as
+that can be known.";
+
+#[derive(Subcommand)]
+enum Offsets {
+    /// Say in words where the source stands. Reads only; a running source is not disturbed.
+    Show(Common),
+    /// Forget the position and all snapshots, or take the snapshot of one table again.
+    ///
+    /// With --table the position stays: at the next start the table is copied again, whatever the
+    /// snapshot mode, while the others go on. Without it the next start is the first: all tables
+    /// are copied, and changes that were captured before are in the copies.
+    ///
+    /// Rows that were deleted while nobody looked are not deleted in the target by a copy;
+    /// causeway-reconcile finds them.
+    Reset {
+        #[command(flatten)]
+        common: Common,
+        /// The table, as SCHEMA.TABLE.
+        #[arg(long, value_parser = table)]
+        table: Option<TableId>,
+        /// Do it, and do not only say what would be done.
+        #[arg(long)]
+        yes: bool,
+        /// Do it although a source may be running: it is fenced and ends.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Go on where a Debezium SQL Server connector stands, without copying the tables again.
+    ///
+    /// FILE holds the connector's offsets, in one of these forms; - reads them from standard input:
+    ///
+    ///   curl http://connect:8083/connectors/NAME/offsets
+    ///
+    ///   kafka-console-consumer --bootstrap-server HOST:PORT --topic connect-offsets \
+    ///     --from-beginning --property print.key=true
+    ///
+    ///   {"commit_lsn": "00000027:00000ac0:0002", "change_lsn": "00000027:00000ac0:0001"}
+    ///
+    /// Stop the connector first. Its last transaction is published again as a whole, because it may
+    /// have stopped inside it; a sink that has the rows already changes nothing by it. With
+    /// [pipeline] name = the connector's topic.prefix, the topics are the same.
+    #[command(verbatim_doc_comment)]
+    ImportDebezium {
+        #[command(flatten)]
+        common: Common,
+        /// The file, or - for standard input.
+        file: PathBuf,
+        /// Do it, and do not only say what would be done.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+fn table(text: &str) -> Result<TableId, String> {
+    match text.split_once('.') {
+        Some((schema, name)) if !schema.is_empty() && !name.is_empty() => {
+            Ok(TableId::new(schema, name))
+        }
+        Some(_) | None => Err("a table is written SCHEMA.TABLE, such as dbo.orders".to_owned()),
+    }
 }
 
 #[derive(Args)]
@@ -47,6 +131,7 @@ fn main() -> ExitCode {
             Command::Check(common) => check(common).await,
             Command::Run(common) => run(common).await,
             Command::Status(common) => status(common).await,
+            Command::Offsets { command } => offsets(command).await,
         }
     })
 }
@@ -132,19 +217,44 @@ async fn run(common: Common) -> anyhow::Result<Code> {
 
 /// `/status` of the source that runs with this configuration.
 async fn status(common: Common) -> anyhow::Result<Code> {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     let (_, observability) = load(&common).await?;
     let address = observability.source_listen;
-    let mut tcp = tokio::net::TcpStream::connect(address)
-        .await
-        .with_context(|| format!("no source answers at {address}"))?;
-    let request = format!("GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).await.context("ask for the status")?;
-    let mut answer = String::new();
-    tcp.read_to_string(&mut answer).await.context("read the status")?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let json: serde_json::Value = serde_json::from_str(body).context("read the status")?;
-    println!("{}", serde_json::to_string_pretty(&json)?);
+    let status =
+        offsets::ask(address).await.with_context(|| format!("no source answers at {address}"))?;
+    println!("{}", serde_json::to_string_pretty(&status)?);
     Ok(Code::Done)
+}
+
+async fn offsets(command: Offsets) -> anyhow::Result<Code> {
+    let said = match command {
+        Offsets::Show(common) => offsets::show(&load(&common).await?.0).await,
+        Offsets::Reset { common, table, yes, force } => {
+            let (settings, observability) = load(&common).await?;
+            let listen = observability.source_listen;
+            offsets::reset(&settings, &Reset { table, yes, force, listen }).await
+        }
+        Offsets::ImportDebezium { common, file, yes } => {
+            let (settings, _) = load(&common).await?;
+            let text = if file.as_os_str() == "-" {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).context("read standard input")?;
+                text
+            } else {
+                std::fs::read_to_string(&file)
+                    .with_context(|| format!("read {}", file.display()))
+                    .usage("import the offsets of a connector")?
+            };
+            offsets::import(&settings, &text, yes).await
+        }
+    };
+    match said {
+        Ok(said) => {
+            println!("{}", said.trim_end());
+            Ok(Code::Done)
+        }
+        Err(OffsetsError::Source(error)) if !error.is_usage() => {
+            Err(error).context("the offsets were not changed")
+        }
+        Err(error) => Err(error).usage("the offsets were not changed"),
+    }
 }

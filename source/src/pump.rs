@@ -4,6 +4,7 @@
 //! chunks of snapshots that capture has passed. What is stored as the position is published with the data.
 
 mod chunks;
+mod dead_letters;
 mod instances;
 mod report;
 mod stream;
@@ -77,6 +78,7 @@ pub struct Pump {
     known: HashSet<i32>,
     newest_commit_ns: i64,
     latency_read: Option<Instant>,
+    dead_letters_exist: bool,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,7 @@ impl Pump {
             known: start.known,
             newest_commit_ns: 0,
             latency_read: None,
+            dead_letters_exist: false,
         }
     }
 
@@ -157,7 +160,8 @@ impl Pump {
         let mut pause = Duration::ZERO;
         loop {
             if stop.is_cancelled() {
-                self.commit(false).await?;
+                self.publisher.stopping();
+                self.commit(true).await?;
                 return Ok(End::Stopped);
             }
             while let Ok(message) = self.messages.try_recv() {
@@ -179,6 +183,8 @@ impl Pump {
             }
             self.report(true);
             if self.is_copied() {
+                self.publisher.stopping();
+                self.commit(true).await?;
                 return Ok(End::Copied);
             }
             // Changes come in bursts: look again soon, then more and more rarely.

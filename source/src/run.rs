@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, SnapshotMode, SourceError, keys,
+    oversize::Oversize,
     publish::Publisher,
     pump::{End, Pump, Start, TableEntry},
     shared::{Shared, Sight},
@@ -64,14 +65,24 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<(), SourceError> {
     let mut backoff = Backoff::default();
+    let oversize = Arc::new(Oversize::new(settings.kafka.message_max_bytes()));
+    health.set_status(json!({ "pipeline": settings.pipeline }));
     loop {
         let started = std::time::Instant::now();
-        match session(settings, health, stop).await {
+        match session(settings, &oversize, health, stop).await {
             Ok(end) => {
                 tracing::info!(?end, "the source has stopped");
                 return Ok(());
             }
-            Err(error) if error.is_transient() => {
+            // Something was learnt, so the next attempt is another: no reason to wait.
+            Err(error) if learn(&oversize, &error) => {
+                names::ERRORS.add(1, &[("part", error.part())]);
+                tracing::warn!(
+                    error = exit::chain_line(&error),
+                    "a record is larger than its topic takes; the session begins again, carefully"
+                );
+            }
+            Err(error) if error.is_transient() && !is_too_large(&error) => {
                 if started.elapsed().as_secs() >= 60 {
                     backoff.reset();
                 }
@@ -99,6 +110,36 @@ pub async fn run(
     }
 }
 
+fn is_too_large(error: &SourceError) -> bool {
+    match error {
+        SourceError::Kafka(error) => error.is_too_large(),
+        SourceError::TooLarge { .. } => true,
+        SourceError::SqlServer(_)
+        | SourceError::Registry { .. }
+        | SourceError::Schema { .. }
+        | SourceError::Encode { .. }
+        | SourceError::Refused { .. }
+        | SourceError::Gap { .. }
+        | SourceError::InstanceReplaced { .. }
+        | SourceError::WentBack { .. }
+        | SourceError::State { .. }
+        | SourceError::Table { .. }
+        | SourceError::Task(_) => false,
+    }
+}
+
+/// True when another session can do better with what this one has learnt.
+fn learn(oversize: &Oversize, error: &SourceError) -> bool {
+    match error {
+        SourceError::Kafka(causeway_kafka::Error::Delivery { topic, .. })
+            if is_too_large(error) =>
+        {
+            oversize.learn(topic)
+        }
+        error => matches!(error, SourceError::TooLarge { .. }),
+    }
+}
+
 /// Creates the topics that are missing: what a person must allow is found out before anything else is
 /// written, and in one line.
 pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
@@ -116,12 +157,13 @@ pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn offsets_topic(pipeline: &str) -> TopicSpec {
+pub(crate) fn offsets_topic(pipeline: &str) -> TopicSpec {
     TopicSpec { name: topic::offsets(pipeline), partitions: 1, compacted: true, retention_ms: None }
 }
 
 async fn session(
     settings: &Settings,
+    oversize: &Arc<Oversize>,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<End, SourceError> {
@@ -131,7 +173,7 @@ async fn session(
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(End::Stopped),
-        prepared = Box::pin(prepare(settings, health, &readers_stop, &mut tasks)) => prepared,
+        prepared = Box::pin(prepare(settings, oversize, health, &readers_stop, &mut tasks)) => prepared,
     };
     let result = match prepared {
         Ok(pump) => pump.run(stop).await,
@@ -149,6 +191,7 @@ async fn session(
 /// Connects to everything and decides where to go on.
 async fn prepare(
     settings: &Settings,
+    oversize: &Arc<Oversize>,
     health: &Health,
     readers_stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
@@ -179,9 +222,15 @@ async fn prepare(
         sight,
         settings.sample_ratio,
         settings.kafka.partitions,
+        Arc::clone(oversize),
     ));
     let admin = Arc::new(Admin::new(&settings.kafka)?);
     admin.ensure_topics(&[offsets_topic(&settings.pipeline)]).await?;
+    for topic in oversize.careful_topics() {
+        if let Some(bytes) = admin.max_message_bytes(&topic).await? {
+            oversize.limit(&topic, bytes);
+        }
+    }
     // From here on a twin is fenced, and what it left open is aborted: the offsets topic is at rest.
     let transactional_id = topic::transactional_id(&settings.pipeline);
     let producer = Transactional::open(&settings.kafka, &transactional_id).await?;
@@ -242,6 +291,7 @@ async fn prepare(
         producer,
         &settings.pipeline,
         &database,
+        Arc::clone(oversize),
         settings.source.transaction.max_bytes,
         settings.source.transaction.max_age_ms,
         position,
@@ -291,7 +341,7 @@ fn choose(
     }
     let mut chosen = Vec::new();
     for (id, instances) in by_table {
-        let known = stored.tables.get(&id);
+        let known = stored.tables.get(&id).filter(|state| !state.reset);
         let same =
             known.and_then(|state| instances.iter().position(|i| i.object_id == state.object_id));
         let index = match (known, same) {
@@ -325,6 +375,37 @@ fn choose(
     Ok(chosen)
 }
 
+/// A table as `offsets import-debezium` sees it.
+pub(crate) struct Imported {
+    pub(crate) table: TableId,
+    pub(crate) instance: String,
+    pub(crate) object_id: i32,
+    pub(crate) start_lsn: Option<Lsn>,
+}
+
+/// For each table the newest capture instance that has everything after a position, or else its oldest.
+pub(crate) fn choose_for_import(discovery: Discovery, position: Position) -> Vec<Imported> {
+    let mut tables: BTreeMap<TableId, Imported> = BTreeMap::new();
+    for instance in discovery.instances {
+        let reaches = instance.start_lsn.is_some_and(|start| start <= position.commit_lsn.next());
+        let id = instance.source.id().clone();
+        let imported = Imported {
+            table: id.clone(),
+            instance: instance.name,
+            object_id: instance.object_id,
+            start_lsn: instance.start_lsn,
+        };
+        match tables.get_mut(&id) {
+            Some(older) if reaches => *older = imported,
+            Some(_) => {}
+            None => {
+                tables.insert(id, imported);
+            }
+        }
+    }
+    tables.into_values().collect()
+}
+
 /// A table with what is stored of it, or with its first state.
 async fn entry(
     number: usize,
@@ -333,7 +414,8 @@ async fn entry(
     shared: &Shared,
 ) -> Result<TableEntry, SourceError> {
     let Chosen { now, next } = chosen;
-    let before = stored.tables.get(now.source.id());
+    let again = stored.tables.get(now.source.id()).is_some_and(|state| state.reset);
+    let before = stored.tables.get(now.source.id()).filter(|_| !again);
     let mode = shared.config.snapshot.mode;
     let state = TableState {
         instance: now.name.clone(),
@@ -344,12 +426,14 @@ async fn entry(
         },
         snapshot: match (before, mode) {
             (Some(state), _) => state.snapshot.clone(),
+            (None, _) if again => SnapshotState::Running { after: None, rows: 0 },
             (None, SnapshotMode::NoData) => SnapshotState::Skipped,
             (None, SnapshotMode::Initial | SnapshotMode::InitialOnly) => {
                 SnapshotState::Running { after: None, rows: 0 }
             }
         },
         micro_columns: before.map(|state| state.micro_columns.clone()).unwrap_or_default(),
+        reset: false,
     };
     if let SnapshotState::Done { rows } = state.snapshot {
         let progress = shared.progress.table(now.source.id());

@@ -16,6 +16,7 @@ use causeway_sqlserver::{Client, Pool, SqlServerError, catalog::DatabaseFacts, l
 
 use crate::{
     Config, config,
+    oversize::Oversize,
     window::{Scans, Windows},
 };
 
@@ -42,6 +43,8 @@ pub struct Shared {
     pub sample_ratio: f64,
     /// Partitions of topics that are created.
     pub partitions: i32,
+    /// What is known of records that are too large.
+    pub oversize: Arc<Oversize>,
     /// How far the snapshots are.
     pub progress: Progress,
     windows: Mutex<Windows>,
@@ -97,6 +100,7 @@ impl Shared {
         sight: Sight,
         sample_ratio: f64,
         partitions: i32,
+        oversize: Arc<Oversize>,
     ) -> Self {
         let options = Options {
             temporal: match config.temporal {
@@ -115,6 +119,7 @@ impl Shared {
             sight,
             sample_ratio,
             partitions,
+            oversize,
             progress: Progress::default(),
             windows: Mutex::new(Windows::default()),
         }

@@ -6,6 +6,7 @@
 //! what waits is bounded by bytes.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SourceError, keys,
+    oversize::{Extent, leave_out_large, reason, record_id},
     shared::{Shared, VERSION, now_ns},
     tables::Active,
     window::{Mark, Opened},
@@ -62,6 +64,8 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// For each row, where its key and where its value ends.
     pub ends: Vec<(usize, usize)>,
+    /// Rows that Kafka does not take, by their number; their values are without what is large.
+    pub refused: BTreeMap<usize, Refused>,
     /// The last key.
     pub last_key: Option<Json>,
     /// Rows of the table read so far.
@@ -72,6 +76,15 @@ pub struct Chunk {
     pub lsn: Lsn,
     /// Gives its bytes back to the readers when the chunk is published.
     pub permit: OwnedSemaphorePermit,
+}
+
+/// Why a row is for the dead letters.
+#[derive(Debug)]
+pub struct Refused {
+    /// Bytes of its record.
+    pub bytes: usize,
+    /// In words.
+    pub reason: String,
 }
 
 impl Chunk {
@@ -125,6 +138,7 @@ struct Read {
     mark: Mark,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
+    refused: BTreeMap<usize, Refused>,
     last_key: Option<Vec<Value>>,
     is_last: bool,
     lsn: Lsn,
@@ -210,6 +224,7 @@ impl TableReader {
                 mark: read.mark,
                 bytes: read.bytes,
                 ends: read.ends,
+                refused: read.refused,
                 last_key: after.as_deref().map(keys::to_json),
                 rows,
                 is_last,
@@ -289,9 +304,9 @@ impl TableReader {
         let scans = sight.newest_scan(&mut client).await?;
         let mark = Mark { log_end, scans, at: Instant::now() };
         self.client = Some(client);
-        let ChunkEncoder { mut bytes, ends, .. } = encoder;
+        let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
         bytes.shrink_to_fit();
-        Ok(Read { mark, bytes, ends, last_key, is_last, lsn })
+        Ok(Read { mark, bytes, ends, refused, last_key, is_last, lsn })
     }
 
     async fn connect(&self) -> Result<Client, SourceError> {
@@ -311,11 +326,12 @@ struct ChunkEncoder<'a> {
     lsn: Lsn,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
+    refused: BTreeMap<usize, Refused>,
 }
 
 impl<'a> ChunkEncoder<'a> {
     fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn) -> Self {
-        Self { shared, active, lsn, bytes: Vec::new(), ends: Vec::new() }
+        Self { shared, active, lsn, bytes: Vec::new(), ends: Vec::new(), refused: BTreeMap::new() }
     }
 
     /// Debezium's word for a row's place in the snapshot.
@@ -335,7 +351,33 @@ impl<'a> ChunkEncoder<'a> {
     }
 
     async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
-        let Self { shared, active, lsn, bytes, ends } = self;
+        let start = self.bytes.len();
+        let key_end = self.encode(row, snapshot, start).await?;
+        let size = self.bytes.len() - start;
+        let oversize = &self.shared.oversize;
+        let id = || {
+            let key = self.bytes.get(start..key_end).unwrap_or_default();
+            record_id(&self.active.topic, key, None, Extent::Whole)
+        };
+        if !oversize.fits(size) || oversize.is_refused(id) {
+            let mut row = row.clone();
+            let left_out = leave_out_large(&mut row, &self.active.instance.source.table);
+            let reason = reason(&self.active.topic, size, &left_out);
+            self.encode(&row, snapshot, start).await?;
+            self.refused.insert(self.ends.len(), Refused { bytes: size, reason });
+        }
+        self.ends.push((key_end, self.bytes.len()));
+        Ok(())
+    }
+
+    /// Writes key and value from `start` on, and gives where the key ends.
+    async fn encode(
+        &mut self,
+        row: &Row,
+        snapshot: Snapshot,
+        start: usize,
+    ) -> Result<usize, SourceError> {
+        let Self { shared, active, lsn, bytes, .. } = self;
         let now = now_ns();
         let table = &active.instance.source.table;
         let envelope = Envelope {
@@ -356,7 +398,6 @@ impl<'a> ChunkEncoder<'a> {
             },
             ts_ns: now,
         };
-        let start = bytes.len();
         let mut key_end = start;
         active
             .encode(&shared.registry, *lsn, |codec| {
@@ -368,8 +409,7 @@ impl<'a> ChunkEncoder<'a> {
                 codec.encoder.encode_value(&envelope, codec.value_id, bytes)
             })
             .await?;
-        ends.push((key_end, bytes.len()));
-        Ok(())
+        Ok(key_end)
     }
 }
 

@@ -34,6 +34,10 @@ pub struct TableState {
     /// `datetime2(7)` columns that are written in microseconds, because a value did not fit nanoseconds.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub micro_columns: BTreeSet<String>,
+    /// An operator asked for another snapshot: the next start takes the table as if it were new, whatever
+    /// the snapshot mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }
 
 impl TableState {
@@ -78,6 +82,10 @@ impl SnapshotState {
 pub struct Stored {
     /// Where to go on; `None` at the first start.
     pub position: Option<Position>,
+    /// When it was written, in milliseconds since 1970, UTC.
+    pub written_ms: Option<i64>,
+    /// Whether the source that wrote it ended in order after it.
+    pub stopped: bool,
     /// The tables that are known.
     pub tables: BTreeMap<TableId, TableState>,
 }
@@ -90,8 +98,8 @@ pub fn position_key(database: &str) -> String {
 
 /// The value of the position's record.
 #[must_use]
-pub fn position_value(position: &Position, written_ms: i64) -> String {
-    let value = if position.is_transaction_end() {
+pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> String {
+    let mut value = if position.is_transaction_end() {
         json!({
             "commit_lsn": position.commit_lsn.to_string(),
             "transaction_end": true,
@@ -107,6 +115,9 @@ pub fn position_value(position: &Position, written_ms: i64) -> String {
             "written_ms": written_ms,
         })
     };
+    if stopped && let Some(fields) = value.as_object_mut() {
+        fields.insert("stopped".to_owned(), Json::Bool(true));
+    }
     value.to_string()
 }
 
@@ -146,6 +157,28 @@ pub fn table_value(state: &TableState) -> String {
     serde_json::to_string(state).unwrap_or_default()
 }
 
+/// The database that a record speaks of; the second part of every key.
+fn database_of(key: &[u8]) -> Option<String> {
+    let parts = serde_json::from_slice::<Vec<String>>(key).ok()?;
+    parts.into_iter().nth(1)
+}
+
+/// The databases that the records speak of.
+#[must_use]
+pub fn databases(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeSet<String> {
+    records.keys().filter_map(|key| database_of(key)).collect()
+}
+
+/// The keys of all records of a database.
+#[must_use]
+pub fn keys_of(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Vec<String> {
+    records
+        .keys()
+        .filter(|key| database_of(key).as_deref() == Some(database))
+        .filter_map(|key| String::from_utf8(key.clone()).ok())
+        .collect()
+}
+
 /// Reads the records of one database; those of others and of kinds that came later are left alone.
 pub fn read(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Result<Stored, SourceError> {
     let mut stored = Stored::default();
@@ -161,6 +194,8 @@ pub fn read(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Result<Stor
                 let value: Json =
                     serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
                 stored.position = Some(parse_position(&value).map_err(wrong)?);
+                stored.written_ms = value.get("written_ms").and_then(Json::as_i64);
+                stored.stopped = value.get("stopped").and_then(Json::as_bool) == Some(true);
             }
             ["table", of, schema, name] if of == database => {
                 let state: TableState =
@@ -184,6 +219,7 @@ mod tests {
             since: Some(Lsn::from_parts(1, 2, 3).to_string()),
             snapshot: SnapshotState::Running { after: Some(json!([7, "x"])), rows: 20 },
             micro_columns: BTreeSet::from(["valid_to".to_owned()]),
+            reset: false,
         }
     }
 
@@ -197,7 +233,10 @@ mod tests {
         };
         for position in [inside, Position::end_of(Lsn::from_parts(1, 2, 3))] {
             let records = BTreeMap::from([
-                (position_key("shop").into_bytes(), position_value(&position, 12).into_bytes()),
+                (
+                    position_key("shop").into_bytes(),
+                    position_value(&position, 12, true).into_bytes(),
+                ),
                 (
                     table_key("shop", &TableId::new("dbo", "orders")).into_bytes(),
                     table_value(&state()).into_bytes(),
@@ -207,6 +246,12 @@ mod tests {
             ]);
             let stored = read(&records, "shop").unwrap();
             assert_eq!(stored.position, Some(position));
+            assert_eq!((stored.written_ms, stored.stopped), (Some(12), true));
+            assert_eq!(
+                databases(&records),
+                BTreeSet::from(["other".to_owned(), "shop".to_owned()])
+            );
+            assert_eq!(keys_of(&records, "shop").len(), 2);
             assert_eq!(stored.tables[&TableId::new("dbo", "orders")], state());
         }
         assert_eq!(read(&BTreeMap::new(), "shop").unwrap(), Stored::default());

@@ -3,7 +3,9 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod offsets;
 mod order;
+mod oversize;
 mod restart;
 mod rig;
 mod snapshot;

@@ -9,13 +9,13 @@ use std::{
 
 use causeway_avro::{Decoded, Decoder, frame};
 use causeway_change::{Operation, Row, TableId, Value};
-use causeway_kafka::{Consumer, Registry, RegistryConfig, consumer::EARLIEST, topic};
+use causeway_kafka::{Consumer, Message, Registry, RegistryConfig, consumer::EARLIEST, topic};
 use causeway_sqlserver::{Client, KeyRange, Patterns, Selection, catalog, rows::stream_table};
 use causeway_tests::{
     config::Config,
     kafka::Kafka,
     names,
-    process::Proc,
+    process::{self, Ended, Proc},
     registry, shared,
     sqlserver::{self, SqlServer},
     wait,
@@ -54,6 +54,36 @@ impl Rig {
 
     pub(crate) fn start(&self) -> Proc {
         Proc::start("causeway-source", &["run"], &self.write()).unwrap()
+    }
+
+    /// Runs another command of the source to its end.
+    pub(crate) async fn command(&self, args: &[&str]) -> Ended {
+        process::run("causeway-source", args, &self.write(), LIMIT).await.unwrap()
+    }
+
+    /// Every committed record of a topic of the pipeline, by its short name.
+    pub(crate) async fn records(&self, topic: &str, at_least: usize) -> Vec<Message> {
+        let topic = format!("{}.{topic}", self.name);
+        let config = causeway_kafka::Config::new(self.kafka.bootstrap());
+        let mut consumer = Consumer::open(&config, &names::unique("records")).await.unwrap();
+        wait::until("the topic", LIMIT, || async {
+            let known = consumer.topics(&topic).await?;
+            Ok(known.into_iter().find(|t| t.name == topic && t.partitions > 0))
+        })
+        .await
+        .unwrap();
+        consumer.assign(&[(topic, 0, EARLIEST)]).await.unwrap();
+        let mut records = Vec::new();
+        let end = Instant::now() + LIMIT;
+        while records.len() < at_least {
+            assert!(Instant::now() < end, "{} of {at_least} records came", records.len());
+            if let Ok(batch) =
+                tokio::time::timeout(Duration::from_millis(300), consumer.next_batch()).await
+            {
+                records.extend(batch.unwrap());
+            }
+        }
+        records
     }
 
     pub(crate) async fn client(&self) -> sqlserver::Client {

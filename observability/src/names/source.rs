@@ -101,6 +101,15 @@ pub const SNAPSHOT_CHUNKS: Metric = Metric {
     labels: &["table", "state"],
 };
 
+/// Rows that Kafka did not take.
+pub const DEAD_LETTERS: Metric = Metric {
+    name: "causeway_source_dead_letters_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows too large for Kafka that were set aside in the dead letters.",
+    labels: &["table"],
+};
+
 /// Failures that passed; `part` is `sqlserver`, `kafka`, `registry` or `source`.
 pub const ERRORS: Metric = Metric {
     name: "causeway_source_errors_total",
@@ -123,5 +132,6 @@ pub const ALL: &[&Metric] = &[
     &BUFFER_BYTES,
     &SNAPSHOT_ROWS,
     &SNAPSHOT_CHUNKS,
+    &DEAD_LETTERS,
     &ERRORS,
 ];

@@ -3,7 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{Pump, Waiting};
-use crate::{SourceError, publish::TableRecord, state::SnapshotState, tables::key_hash};
+use crate::{
+    SourceError,
+    oversize::{Extent, record_id},
+    publish::{Sent, TableRecord},
+    state::SnapshotState,
+    tables::key_hash,
+};
 
 impl Pump {
     /// Publishes the chunks that capture has passed and the stream has reached.
@@ -16,18 +22,32 @@ impl Pump {
             }
             let Some(Waiting { chunk, .. }) = self.waiting.pop_front() else { break };
             let active = Arc::clone(&chunk.active);
-            for (key, value) in chunk.iter() {
+            for (number, (key, value)) in chunk.iter().enumerate() {
                 let overtaken = self.shared.windows().is_noted(chunk.window, key_hash(key));
-                if !overtaken {
-                    let record = TableRecord {
-                        active: &active,
-                        key,
-                        value: Some(value),
-                        headers: &[],
-                        lsn: chunk.lsn,
-                        is_row: true,
-                    };
-                    self.publisher.send(record).await?;
+                if overtaken {
+                    continue;
+                }
+                if let Some(refused) = chunk.refused.get(&number) {
+                    self.refuse_or_stop(&active, chunk.lsn, refused.bytes)?;
+                    self.dead_letter(&active, key, value, chunk.lsn, &refused.reason).await?;
+                    continue;
+                }
+                let record = TableRecord {
+                    active: &active,
+                    key,
+                    value: Some(value),
+                    headers: &[],
+                    lsn: chunk.lsn,
+                    is_row: true,
+                    place: None,
+                    extent: Extent::Whole,
+                };
+                if let Sent::TooLarge(bytes) = self.publisher.send(record).await? {
+                    // The reader would have seen it but for a limit learnt since: it reads again.
+                    let id = record_id(&active.topic, key, None, Extent::Whole);
+                    self.shared.oversize.refuse(id);
+                    let table = active.id().clone();
+                    return Err(SourceError::TooLarge { table, lsn: chunk.lsn, bytes });
                 }
             }
             self.shared.windows().close(chunk.window);

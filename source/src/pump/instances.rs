@@ -127,6 +127,7 @@ impl Pump {
                 SnapshotState::Skipped
             },
             micro_columns: Default::default(),
+            reset: false,
         };
         let number = self.tables.len();
         let shared = &self.shared;

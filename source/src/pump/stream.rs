@@ -21,9 +21,10 @@ use crate::{
     SourceError,
     fold::{Event, Item, Moved},
     keys, lob,
-    publish::TableRecord,
+    oversize::{Extent, leave_out_large, reason},
+    publish::{Sent, TableRecord},
     reader::Reader,
-    shared::{VERSION, now_ns},
+    shared::{Shared, VERSION, now_ns},
     tables::{Active, key_hash},
 };
 
@@ -215,56 +216,76 @@ impl Pump {
         }
         self.complete(&mut events).await?;
         self.note(&events);
-        let shared = Arc::clone(&self.shared);
         let mut value = Vec::new();
-        for event in &events {
-            let Some(entry) = self.tables.get(event.table) else { continue };
-            let active = Arc::clone(&entry.active);
-            let table = &active.instance.source.table;
-            let lsn = event.position.commit_lsn;
-            let envelope = Envelope {
-                before: event.before.as_deref(),
-                after: event.after.as_deref(),
-                operation: event.operation,
-                source: SourceBlock {
-                    version: VERSION,
-                    name: &shared.pipeline,
-                    db: &table.database,
-                    schema: &table.id.schema,
-                    table: &table.id.name,
-                    // The mapping may have been cleaned up since.
-                    ts_ns: times.get(&lsn).copied().unwrap_or_else(now_ns),
-                    snapshot: Snapshot::False,
-                    change_lsn: Some(event.position.seqval),
-                    commit_lsn: Some(lsn),
-                    event_serial_no: Some(event.serial),
-                },
-                ts_ns: now_ns(),
-            };
-            active
-                .encode(&shared.registry, lsn, |codec| {
-                    value.clear();
-                    codec.encoder.encode_value(&envelope, codec.value_id, &mut value)
-                })
-                .await?;
-            let moved = event.moved.as_ref().map(|moved| moved_header(&active, moved));
-            let headers: Vec<(&str, &[u8])> =
-                moved.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
-            let record = |value| TableRecord {
-                active: &active,
-                key: &event.key,
-                value,
-                headers: &headers,
-                lsn,
-                is_row: value.is_some(),
-            };
-            self.publisher.send(record(Some(&value))).await?;
-            let is_delete = event.operation == Operation::Delete;
-            if is_delete && shared.config.tombstones && !event.key.is_empty() {
-                self.publisher.send(record(None)).await?;
-            }
+        for event in &mut events {
+            // The mapping may have been cleaned up since.
+            let time = times.get(&event.position.commit_lsn).copied();
+            self.publish(event, time.unwrap_or_else(now_ns), &mut value).await?;
         }
         names::BUFFER_BYTES.set(as_f64(self.publisher.open_bytes()), &[]);
+        Ok(())
+    }
+
+    /// Sends one event: whole, or without the large values of its before image, or to the dead letters.
+    async fn publish(
+        &mut self,
+        event: &mut Event,
+        committed_ns: i64,
+        value: &mut Vec<u8>,
+    ) -> Result<(), SourceError> {
+        let Some(entry) = self.tables.get(event.table) else { return Ok(()) };
+        let shared = Arc::clone(&self.shared);
+        let active = Arc::clone(&entry.active);
+        let lsn = event.position.commit_lsn;
+        let moved = event.moved.as_ref().map(|moved| moved_header(&active, moved));
+        let headers: Vec<(&str, &[u8])> =
+            moved.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        let mut extent = Extent::Whole;
+        loop {
+            encode(&shared, &active, event, committed_ns, value).await?;
+            let record = TableRecord {
+                active: &active,
+                key: &event.key,
+                value: Some(value.as_slice()),
+                headers: &headers,
+                lsn,
+                is_row: true,
+                place: Some(event.position),
+                extent,
+            };
+            let Sent::TooLarge(bytes) = self.publisher.send(record).await? else { break };
+            let table = &active.instance.source.table;
+            // A sink needs the image before the change least.
+            if extent == Extent::Whole
+                && let Some(before) = &mut event.before
+                && !leave_out_large(before, table).is_empty()
+            {
+                extent = Extent::WithoutLargeBefore;
+                continue;
+            }
+            self.refuse_or_stop(&active, lsn, bytes)?;
+            let left_out =
+                event.after.as_mut().map(|row| leave_out_large(row, table)).unwrap_or_default();
+            encode(&shared, &active, event, committed_ns, value).await?;
+            let reason = reason(&active.topic, bytes, &left_out);
+            self.dead_letter(&active, &event.key, value, lsn, &reason).await?;
+            break;
+        }
+        let is_delete = event.operation == Operation::Delete;
+        if is_delete && shared.config.tombstones && !event.key.is_empty() {
+            let tombstone = TableRecord {
+                active: &active,
+                key: &event.key,
+                value: None,
+                headers: &headers,
+                lsn,
+                is_row: false,
+                place: Some(event.position),
+                extent,
+            };
+            // A key alone is never too large.
+            let _: Sent = self.publisher.send(tombstone).await?;
+        }
         Ok(())
     }
 
@@ -298,6 +319,42 @@ impl Pump {
             }
         }
     }
+}
+
+/// The envelope of an event.
+async fn encode(
+    shared: &Shared,
+    active: &Active,
+    event: &Event,
+    committed_ns: i64,
+    value: &mut Vec<u8>,
+) -> Result<(), SourceError> {
+    let table = &active.instance.source.table;
+    let lsn = event.position.commit_lsn;
+    let envelope = Envelope {
+        before: event.before.as_deref(),
+        after: event.after.as_deref(),
+        operation: event.operation,
+        source: SourceBlock {
+            version: VERSION,
+            name: &shared.pipeline,
+            db: &table.database,
+            schema: &table.id.schema,
+            table: &table.id.name,
+            ts_ns: committed_ns,
+            snapshot: Snapshot::False,
+            change_lsn: Some(event.position.seqval),
+            commit_lsn: Some(lsn),
+            event_serial_no: Some(event.serial),
+        },
+        ts_ns: now_ns(),
+    };
+    active
+        .encode(&shared.registry, lsn, |codec| {
+            value.clear();
+            codec.encoder.encode_value(&envelope, codec.value_id, value)
+        })
+        .await
 }
 
 /// Events that are not encoded yet.
