@@ -104,6 +104,17 @@ pub enum SourceError {
         /// Our position.
         position: Lsn,
     },
+    /// The log is another one.
+    #[error(
+        "the database was restored since the last start (recovery fork {before}, now {now}), so its log is another \
+         one; copy it again (causeway-source offsets reset, or [source] on_gap = \"resnapshot\")"
+    )]
+    Restored {
+        /// Recovery fork at the last start.
+        before: String,
+        /// Recovery fork now.
+        now: String,
+    },
     /// What is in the offsets topic is not ours.
     #[error("the record {key} of the offsets topic cannot be understood: {reason}")]
     State {
@@ -147,10 +158,48 @@ impl SourceError {
             | Self::Gap { .. }
             | Self::InstanceReplaced { .. }
             | Self::WentBack { .. }
+            | Self::Restored { .. }
             | Self::State { .. }
             | Self::Table { .. }
             | Self::Task(_) => false,
         }
+    }
+
+    /// True when a table is not as it was when the session began: a column or a change table is gone, or holds
+    /// another type. A new session reads the catalogue again.
+    #[must_use]
+    pub fn is_changed_table(&self) -> bool {
+        match self {
+            Self::SqlServer(error) => {
+                error.is_missing_object()
+                    || matches!(error, causeway_sqlserver::SqlServerError::Value { .. })
+            }
+            Self::Kafka(_)
+            | Self::Registry { .. }
+            | Self::Schema { .. }
+            | Self::Encode { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Gap { .. }
+            | Self::InstanceReplaced { .. }
+            | Self::WentBack { .. }
+            | Self::Restored { .. }
+            | Self::State { .. }
+            | Self::Table { .. }
+            | Self::Task(_) => false,
+        }
+    }
+
+    /// True when changes are lost to us, and only another copy helps.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        matches!(
+            self,
+            Self::Gap { .. }
+                | Self::InstanceReplaced { .. }
+                | Self::WentBack { .. }
+                | Self::Restored { .. }
+        )
     }
 
     /// True when a person must change a right or the configuration before another start: exit code 2.
@@ -174,6 +223,7 @@ impl SourceError {
             | Self::Gap { .. }
             | Self::InstanceReplaced { .. }
             | Self::WentBack { .. }
+            | Self::Restored { .. }
             | Self::Table { .. } => "sqlserver",
             Self::Kafka(_) | Self::Refused { .. } | Self::TooLarge { .. } | Self::State { .. } => {
                 "kafka"

@@ -15,6 +15,7 @@ use causeway_service::{
 use causeway_source::{
     Findings, Settings,
     offsets::{self, OffsetsError, Reset},
+    send::{self, Outgoing},
 };
 use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinSet;
@@ -41,6 +42,72 @@ enum Command {
         #[command(subcommand)]
         command: Offsets,
     },
+    /// Ask a running source for another snapshot, or to pause.
+    #[command(long_about = SIGNAL_HELP)]
+    Signal {
+        #[command(flatten)]
+        common: Common,
+        /// The signal's name, by which its notifications are found; a name that was done before is
+        /// ignored. Made up when it is left out.
+        #[arg(long, global = true)]
+        id: Option<String>,
+        #[command(subcommand)]
+        command: SignalCommand,
+    },
+}
+
+const SIGNAL_HELP: &str = "\
+Ask a running source for another snapshot, or to pause.
+
+The signal is written to the topic <pipeline>.signals, in Debezium's JSON, so any other program can write
+it too; the source takes it within a second, or when it starts. What becomes of it is told in the topic
+<pipeline>.notifications and on /status.
+
+  causeway-source signal execute-snapshot --table dbo.orders
+  causeway-source signal execute-snapshot --table dbo.orders --filter \"created > '2024-01-01'\"
+  causeway-source signal execute-snapshot --table dbo.orders --keys '[{\"id\": 7}, {\"id\": 9}]'
+  causeway-source signal stop-snapshot --table dbo.orders
+  causeway-source signal pause
+
+A snapshot is taken while changes stream; nothing is locked and nothing is written to SQL Server.";
+
+#[derive(Subcommand)]
+enum SignalCommand {
+    /// Copy tables again, or some of their rows.
+    ///
+    /// The rows are published as reads (op r) and carry the newest values; a row that changes
+    /// meanwhile is published as the stream has it. It does not find rows that exist in the target
+    /// only: that is causeway-reconcile's work.
+    ExecuteSnapshot {
+        /// A table, as SCHEMA.TABLE; may be given several times.
+        #[arg(long = "table", required = true)]
+        tables: Vec<String>,
+        /// Only the rows for which this T-SQL condition holds.
+        #[arg(long, conflicts_with = "keys")]
+        filter: Option<String>,
+        /// Only these keys: a JSON list of {"column": value}, of [value, …] in key order, or of
+        /// values. A key that does not exist gives nothing.
+        #[arg(long)]
+        keys: Option<String>,
+        /// A column that is never NULL and by which the rows are read in order, in the place of the
+        /// key, because an index begins with it.
+        #[arg(long)]
+        surrogate_key: Option<String>,
+    },
+    /// Give up snapshots that signals asked for: of these tables, or all.
+    StopSnapshot {
+        /// A table, as SCHEMA.TABLE; may be given several times.
+        #[arg(long = "table")]
+        tables: Vec<String>,
+    },
+    /// Read no more chunks of snapshots; changes go on streaming.
+    PauseSnapshot,
+    /// Read chunks again.
+    ResumeSnapshot,
+    /// Read nothing at all until resume, over restarts too. Mind the retention of the cleanup job.
+    Pause,
+    /// Go on after a pause.
+    Resume,
 }
 
 const OFFSETS_HELP: &str = "\
@@ -132,6 +199,7 @@ fn main() -> ExitCode {
             Command::Run(common) => run(common).await,
             Command::Status(common) => status(common).await,
             Command::Offsets { command } => offsets(command).await,
+            Command::Signal { common, id, command } => signal(common, id, command).await,
         }
     })
 }
@@ -256,5 +324,40 @@ async fn offsets(command: Offsets) -> anyhow::Result<Code> {
             Err(error).context("the offsets were not changed")
         }
         Err(error) => Err(error).usage("the offsets were not changed"),
+    }
+}
+
+async fn signal(
+    common: Common,
+    id: Option<String>,
+    command: SignalCommand,
+) -> anyhow::Result<Code> {
+    let (settings, _) = load(&common).await?;
+    let (kind, data) = match command {
+        SignalCommand::ExecuteSnapshot { tables, filter, keys, surrogate_key } => {
+            let keys: Option<serde_json::Value> = match keys {
+                Some(text) => Some(serde_json::from_str(&text).usage("--keys is not JSON")?),
+                None => None,
+            };
+            if keys.as_ref().is_some_and(|keys| !keys.is_array()) {
+                return Err(exit::usage("--keys is not a JSON list"));
+            }
+            let surrogate = surrogate_key.as_deref();
+            let data = send::snapshot(&tables, filter.as_deref(), surrogate, keys.as_ref());
+            ("execute-snapshot", data)
+        }
+        SignalCommand::StopSnapshot { tables } => ("stop-snapshot", send::tables(&tables)),
+        SignalCommand::PauseSnapshot => ("pause-snapshot", serde_json::json!({})),
+        SignalCommand::ResumeSnapshot => ("resume-snapshot", serde_json::json!({})),
+        SignalCommand::Pause => ("pause", serde_json::json!({})),
+        SignalCommand::Resume => ("resume", serde_json::json!({})),
+    };
+    match send::send(&settings, Outgoing { id, kind, data }).await {
+        Ok(id) => {
+            println!("signal {id} is in topic {}", causeway_source::run::signals_topic(&settings));
+            Ok(Code::Done)
+        }
+        Err(error) if error.is_usage() => Err(error).usage("send a signal"),
+        Err(error) => Err(error).context("send a signal"),
     }
 }

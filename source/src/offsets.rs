@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     SourceError,
+    choose::choose_for_import,
     debezium::{self, DebeziumError},
-    run::{Settings, choose_for_import, offsets_topic},
+    run::{Settings, offsets_topic},
     shared::now_ns,
     state::{self, SnapshotState, Stored, TableState},
 };

@@ -304,17 +304,29 @@ impl Publisher {
     pub async fn state(&mut self, active: &Active, table: &TableState) -> Result<(), SourceError> {
         let key = state::table_key(&self.database, active.id());
         let value = state::table_value(table);
-        self.offset_record(&key, &value).await
+        self.keep(&key, Some(&value)).await
     }
 
-    async fn offset_record(&mut self, key: &str, value: &str) -> Result<(), SourceError> {
+    /// Sends a record of the offsets topic; without a value it is forgotten.
+    pub async fn keep(&mut self, key: &str, value: Option<&str>) -> Result<(), SourceError> {
+        let topic = self.offsets_topic.clone();
+        self.text(&topic, key, value).await
+    }
+
+    /// Sends a text to a topic of the pipeline's own, with one partition.
+    pub async fn text(
+        &mut self,
+        topic: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), SourceError> {
         self.producer.ready().await?;
         self.open()?;
         self.producer.send(Record {
-            topic: &self.offsets_topic,
+            topic,
             partition: Some(0),
             key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
+            value: value.map(str::as_bytes),
             headers: &[],
             timestamp_ms: None,
         })?;
@@ -351,7 +363,7 @@ impl Publisher {
         }
         let key = state::position_key(&self.database);
         let value = state::position_value(&position, now_ns() / 1_000_000, self.stopping);
-        self.offset_record(&key, &value).await?;
+        self.keep(&key, Some(&value)).await?;
         let started = Instant::now();
         self.producer.commit().await?;
         self.together = 0;

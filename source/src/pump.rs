@@ -3,19 +3,20 @@
 //! A round looks how far capture has come, reads what is new, folds and publishes it, and then publishes the
 //! chunks of snapshots that capture has passed. What is stored as the position is published with the data.
 
-mod chunks;
+mod copies;
 mod dead_letters;
 mod instances;
 mod report;
+mod signals;
 mod stream;
 
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use causeway_change::{Lsn, Position};
+use causeway_change::{Lsn, Position, TableId};
 use causeway_kafka::Admin;
 use causeway_observability::{admin::Health, names::source as names};
 use causeway_sqlserver::{CaptureInstance, Client, log};
@@ -27,11 +28,13 @@ use crate::{
     fold::Folder,
     publish::Publisher,
     shared::Shared,
-    snapshot::{Chunk, Job, Message, POLL_WHILE_WAITING},
-    state::TableState,
+    snapshot::{Chunk, Jobs, Message, POLL_WHILE_WAITING},
+    state::{Adhoc, SignalState, TableState},
     tables::Active,
     window::{Scans, passes_at},
 };
+
+pub use signals::Intake;
 
 /// Deletes that wait for their insert hold at most this many bytes.
 const HELD_BYTES: usize = 8 << 20;
@@ -71,13 +74,25 @@ pub struct Pump {
     tables: Vec<TableEntry>,
     folder: Folder,
     position: Position,
-    jobs: mpsc::Sender<Job>,
+    jobs: Arc<Jobs>,
     messages: mpsc::Receiver<Message>,
     waiting: VecDeque<Waiting>,
+    copies: BTreeMap<u64, copies::Copy>,
+    next_copy: u64,
+    intake: Option<Intake>,
+    signals: SignalState,
+    signals_changed: bool,
+    /// Snapshots that signals asked for.
+    adhoc: BTreeMap<String, Adhoc>,
+    adhoc_changed: BTreeSet<String>,
+    /// The table whose rows are signals, by its number.
+    signal_table: Option<usize>,
+    /// Tables that were replicated and are not captured now.
+    left: BTreeSet<TableId>,
     /// Change tables that we have decided about.
     known: HashSet<i32>,
     newest_commit_ns: i64,
-    latency_read: Option<Instant>,
+    health_read: Option<Instant>,
     dead_letters_exist: bool,
 }
 
@@ -104,11 +119,19 @@ pub struct Start {
     /// Where to go on.
     pub position: Position,
     /// To the readers of snapshots.
-    pub jobs: mpsc::Sender<Job>,
+    pub jobs: Arc<Jobs>,
     /// From the readers of snapshots.
     pub messages: mpsc::Receiver<Message>,
     /// Change tables that the tables' instances stand for, and those that were left out.
     pub known: HashSet<i32>,
+    /// Tables that were replicated and are not captured now.
+    pub left: BTreeSet<TableId>,
+    /// The signals topic, when it is read.
+    pub intake: Option<Intake>,
+    /// What signals have done.
+    pub signals: SignalState,
+    /// Snapshots that signals asked for.
+    pub adhoc: BTreeMap<String, Adhoc>,
 }
 
 /// What a round found.
@@ -125,6 +148,8 @@ impl Pump {
     pub fn new(start: Start) -> Self {
         let keys =
             start.tables.iter().map(|t| t.active.instance.source.table.key.clone()).collect();
+        let signal_table =
+            start.tables.iter().position(|t| start.shared.config.is_signal_table(t.active.id()));
         Self {
             shared: start.shared,
             health: start.health,
@@ -137,9 +162,18 @@ impl Pump {
             jobs: start.jobs,
             messages: start.messages,
             waiting: VecDeque::new(),
+            copies: BTreeMap::new(),
+            next_copy: 0,
+            intake: start.intake,
+            signals: start.signals,
+            signals_changed: false,
+            adhoc: start.adhoc,
+            adhoc_changed: BTreeSet::new(),
+            signal_table,
+            left: start.left,
             known: start.known,
             newest_commit_ns: 0,
-            latency_read: None,
+            health_read: None,
             dead_letters_exist: false,
         }
     }
@@ -155,7 +189,9 @@ impl Pump {
 
     async fn rounds(&mut self, stop: &CancellationToken) -> Result<End, SourceError> {
         // The first commit stores the position and the tables before anything else is published.
+        self.resume_copies().await?;
         self.commit(true).await?;
+        self.shared.started_over.store(true, Ordering::Relaxed);
         let longest = Duration::from_millis(self.shared.config.poll_interval_ms);
         let mut pause = Duration::ZERO;
         loop {
@@ -165,8 +201,9 @@ impl Pump {
                 return Ok(End::Stopped);
             }
             while let Ok(message) = self.messages.try_recv() {
-                self.take(message)?;
+                self.take(message).await?;
             }
+            self.take_signals().await?;
             let started = Instant::now();
             let round = self.round(stop).await?;
             names::POLL_SECONDS.record(started.elapsed().as_secs_f64(), &[]);
@@ -181,6 +218,7 @@ impl Pump {
             if idle_long {
                 self.commit(true).await?;
             }
+            self.heartbeat().await?;
             self.report(true);
             if self.is_copied() {
                 self.publisher.stopping();
@@ -199,7 +237,7 @@ impl Pump {
                 () = stop.cancelled() => {}
                 message = self.messages.recv() => {
                     match message {
-                        Some(message) => self.take(message)?,
+                        Some(message) => self.take(message).await?,
                         // Readers live as long as we hold the sender of jobs.
                         None => return Err(SourceError::Task("all snapshot readers ended".to_owned())),
                     }
@@ -209,20 +247,10 @@ impl Pump {
         }
     }
 
-    fn take(&mut self, message: Message) -> Result<(), SourceError> {
-        match message {
-            Message::Chunk(chunk) => {
-                self.waiting.push_back(Waiting { chunk, passes_at: None });
-                Ok(())
-            }
-            Message::Failed(error) => Err(error),
-        }
-    }
-
     fn is_copied(&self) -> bool {
         self.shared.config.snapshot.mode == SnapshotMode::InitialOnly
             && self.waiting.is_empty()
-            && self.tables.iter().all(|t| !t.state.snapshot.is_running())
+            && self.copies.is_empty()
     }
 
     async fn round(&mut self, stop: &CancellationToken) -> Result<Round, SourceError> {
@@ -234,12 +262,16 @@ impl Pump {
         };
         let tick = log::tick(&mut self.sql).await?;
         self.look_at_instances(&tick).await?;
+        self.look_at_health(&tick).await?;
         let settle = Duration::from_millis(self.shared.config.snapshot.settle_ms);
         let now = Instant::now();
         for waiting in self.waiting.iter_mut().filter(|w| w.passes_at.is_none()) {
             waiting.passes_at = passes_at(&waiting.chunk.mark, scans, tick.max_lsn, now, settle);
         }
         let mut round = Round { any: false, more: false };
+        if self.signals.paused {
+            return Ok(round);
+        }
         if let Some(max) = tick.max_lsn {
             if max < self.position.commit_lsn {
                 return Err(SourceError::WentBack { max, position: self.position.commit_lsn });
@@ -249,7 +281,6 @@ impl Pump {
         if !stop.is_cancelled() && self.publish_chunks().await? {
             round.any = true;
         }
-        self.capture_latency().await?;
         Ok(round)
     }
 
@@ -266,6 +297,7 @@ impl Pump {
                 entry.changed = false;
             }
         }
+        self.keep_signals().await?;
         let tables = &self.tables;
         let name = |number: usize| tables.get(number).map(|t| t.active.id().to_string());
         self.publisher.commit(self.position, name, always).await?;

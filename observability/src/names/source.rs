@@ -110,6 +110,24 @@ pub const DEAD_LETTERS: Metric = Metric {
     labels: &["table"],
 };
 
+/// Changes that were gone before they were read.
+pub const GAPS: Metric = Metric {
+    name: "causeway_source_gaps_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Times that changes of a table were gone before they were read, and it was copied again.",
+    labels: &["table"],
+};
+
+/// How much time is left before cleanup takes what was not read.
+pub const RETENTION_MARGIN_SECONDS: Metric = Metric {
+    name: "causeway_source_retention_margin_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time between the oldest change that cleanup has left and our position; at 0 changes are lost.",
+    labels: &[],
+};
+
 /// Failures that passed; `part` is `sqlserver`, `kafka`, `registry` or `source`.
 pub const ERRORS: Metric = Metric {
     name: "causeway_source_errors_total",
@@ -133,5 +151,7 @@ pub const ALL: &[&Metric] = &[
     &SNAPSHOT_ROWS,
     &SNAPSHOT_CHUNKS,
     &DEAD_LETTERS,
+    &GAPS,
+    &RETENTION_MARGIN_SECONDS,
     &ERRORS,
 ];

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use causeway_change::{Lsn, TableId};
@@ -11,11 +11,11 @@ use causeway_sqlserver::{
     log::{self, InstanceState, Tick},
 };
 
-use super::{Pump, TableEntry};
+use super::{Pump, TableEntry, copies::Origin};
 use crate::{
-    SnapshotMode, SourceError,
+    SourceError,
     run::table_topic,
-    snapshot::Job,
+    scope::Scope,
     state::{SnapshotState, TableState},
     tables::Active,
 };
@@ -116,44 +116,41 @@ impl Pump {
             return Ok(());
         }
         tracing::info!(table = %id, "a newly captured table joins");
-        let copied = self.shared.config.snapshot.mode != SnapshotMode::NoData;
+        let is_signals = self.shared.config.is_signal_table(&id);
+        // A table that comes back has lost what happened meanwhile.
+        let comes_back = self.left.remove(&id);
+        let copied = !is_signals && (comes_back || self.shared.config.snapshot.mode.copies());
         let state = TableState {
             instance: instance.name.clone(),
             object_id: instance.object_id,
             since: instance.start_lsn.map(|lsn| lsn.to_string()),
-            snapshot: if copied {
-                SnapshotState::Running { after: None, rows: 0 }
-            } else {
-                SnapshotState::Skipped
-            },
+            snapshot: if copied { SnapshotState::begin() } else { SnapshotState::Skipped },
             micro_columns: Default::default(),
             reset: false,
         };
         let number = self.tables.len();
         let shared = &self.shared;
-        let total = instance.source.approximate_rows.unwrap_or(0);
-        let active = Arc::new(
-            Active::new(
-                number,
-                instance,
-                &shared.pipeline,
-                &shared.registry,
-                shared.options,
-                state.micro_columns.clone(),
-            )
-            .await?,
-        );
-        self.admin.ensure_topics(&[table_topic(&active.topic, self.shared.partitions)]).await?;
-        self.folder.set_key(number, active.instance.source.table.key.clone());
-        if copied {
-            shared.progress.table(&id).total.store(total, Ordering::Relaxed);
-            shared.progress.left.fetch_add(1, Ordering::Relaxed);
-            let job = Job { active: Arc::clone(&active), after: None, rows: 0 };
-            if self.jobs.try_send(job).is_err() {
-                return Err(SourceError::Task("the queue of snapshots is full".to_owned()));
-            }
+        let active = if is_signals {
+            self.signal_table = Some(number);
+            Active::unpublished(number, instance, &shared.pipeline, shared.options)?
+        } else {
+            let (registry, options) = (&shared.registry, shared.options);
+            let columns = state.micro_columns.clone();
+            Active::new(number, instance, &shared.pipeline, registry, options, columns).await?
+        };
+        let active = Arc::new(active);
+        if !is_signals {
+            self.admin.ensure_topics(&[table_topic(&active.topic, self.shared.partitions)]).await?;
         }
-        self.tables.push(TableEntry { active, state, next: VecDeque::new(), changed: true });
+        self.folder.set_key(number, active.instance.source.table.key.clone());
+        let begin = state.snapshot.clone();
+        let entry =
+            TableEntry { active: Arc::clone(&active), state, next: VecDeque::new(), changed: true };
+        self.tables.push(entry);
+        if copied {
+            let scope = Scope::whole(&active.instance.source);
+            self.start_copy(&active, Origin::First, scope, &begin);
+        }
         Ok(())
     }
 
@@ -179,15 +176,15 @@ impl Pump {
                 entry.state.object_id = instance.object_id;
                 entry.state.since = instance.start_lsn.map(|lsn| lsn.to_string());
                 entry.changed = true;
-                let active = Active::new(
-                    entry.active.number,
-                    instance,
-                    &shared.pipeline,
-                    &shared.registry,
-                    shared.options,
-                    entry.state.micro_columns.clone(),
-                )
-                .await?;
+                let number = entry.active.number;
+                let active = if shared.config.is_signal_table(entry.active.id()) {
+                    Active::unpublished(number, instance, &shared.pipeline, shared.options)?
+                } else {
+                    let (registry, options) = (&shared.registry, shared.options);
+                    let columns = entry.state.micro_columns.clone();
+                    Active::new(number, instance, &shared.pipeline, registry, options, columns)
+                        .await?
+                };
                 let key = active.instance.source.table.key.clone();
                 self.folder.set_key(active.number, key);
                 entry.active = Arc::new(active);

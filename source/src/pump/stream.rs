@@ -218,6 +218,10 @@ impl Pump {
         self.note(&events);
         let mut value = Vec::new();
         for event in &mut events {
+            if self.signal_table == Some(event.table) {
+                self.take_signal_row(event).await?;
+                continue;
+            }
             // The mapping may have been cleaned up since.
             let time = times.get(&event.position.commit_lsn).copied();
             self.publish(event, time.unwrap_or_else(now_ns), &mut value).await?;
@@ -296,9 +300,7 @@ impl Pump {
         };
         let mut by_table: BTreeMap<usize, Vec<&mut Event>> = BTreeMap::new();
         for event in events.iter_mut().filter(|event| lacks(event)) {
-            let copying =
-                self.tables.get(event.table).is_some_and(|t| t.state.snapshot.is_running());
-            if copying {
+            if self.is_copied_now(event.table) {
                 by_table.entry(event.table).or_default().push(event);
             }
         }
