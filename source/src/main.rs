@@ -187,7 +187,7 @@ fn table(text: &str) -> Result<TableId, String> {
 #[derive(Args)]
 struct Common {
     /// The pipeline's configuration.
-    #[arg(long, default_value = "causeway.toml")]
+    #[arg(long, default_value = "causeway.toml", global = true)]
     config: PathBuf,
 }
 
