@@ -154,7 +154,7 @@ async fn snapshots_are_paused_over_a_restart_and_resumed_and_stopped() {
     source.ready(LIMIT).await.unwrap();
     let mut reader = rig.reader(&["a", "b"]).await;
     // The stream goes on meanwhile.
-    rig.exec("UPDATE dbo.a SET x = 5 WHERE id = 5").await;
+    rig.exec("UPDATE dbo.a SET x = 55 WHERE id = 5").await;
     while reader.events.is_empty() {
         source.must_run().unwrap();
         reader.drain(Duration::from_millis(200)).await;
@@ -177,7 +177,7 @@ async fn the_source_is_paused_over_a_restart_and_resumed() {
     let mut source = start(&rig).await;
     signal(&rig, &["pause"]).await;
     told(&rig, "Source PAUSED").await;
-    rig.exec("UPDATE dbo.a SET x = 5 WHERE id = 5").await;
+    rig.exec("UPDATE dbo.a SET x = 55 WHERE id = 5").await;
     assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
     let mut source = rig.start();
     source.ready(LIMIT).await.unwrap();
