@@ -1,6 +1,6 @@
 //! The offsets topic for people: shown in words, reset, and written from a Debezium connector's offsets.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use causeway_change::{Lsn, TableId};
 use causeway_kafka::{Admin, Record, Transactional, read_compacted, topic};
@@ -90,17 +90,28 @@ fn describe(records: &Records, now_ms: i64) -> Result<String, SourceError> {
     let mut text = String::new();
     for database in databases {
         let stored = state::read(records, &database)?;
-        let lines = std::iter::once(format!("\ndatabase {database}"))
-            .chain(std::iter::once(format!("  position  {}", position_line(&stored, now_ms))))
-            .chain(
-                stored
-                    .tables
-                    .iter()
-                    .map(|(id, table)| format!("  table     {id}: {}", table_line(table))),
-            );
+        let mut lines = vec![
+            format!("\ndatabase {database}"),
+            format!("  position  {}", position_line(&stored, now_ms)),
+        ];
+        for (id, table) in &stored.tables {
+            lines.push(format!("  table     {id}: {}", table_line(table)));
+        }
+        for (id, adhoc) in &stored.adhoc {
+            for table in &adhoc.tables {
+                let (schema, name, rows) = (&table.schema, &table.name, table.snapshot.rows());
+                lines.push(format!("  signal    {id}: {schema}.{name} at {rows} rows"));
+            }
+        }
+        if stored.signals.paused {
+            lines.push("  the source is paused by a signal".to_owned());
+        }
+        if stored.signals.snapshots_paused {
+            lines.push("  snapshots are paused by a signal".to_owned());
+        }
         for line in lines {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{line}");
+            text.push_str(&line);
+            text.push('\n');
         }
     }
     Ok(text)
@@ -318,11 +329,10 @@ pub async fn import(settings: &Settings, text: &str, yes: bool) -> Result<String
         said.join("\n")
     );
     if let Some(server) = offset.server.filter(|server| *server != settings.pipeline) {
-        let _ = write!(
-            words,
+        words.push_str(&format!(
             "\nnote: the connector's topic.prefix is {server} and [pipeline] name is {}: the topics have other names",
             settings.pipeline
-        );
+        ));
     }
     if !yes {
         return Ok(format!("{words}\nNothing was written; --yes does it"));

@@ -164,14 +164,10 @@ fn is_too_large(error: &SourceError) -> bool {
 
 /// True when another session can do better with what this one has learnt.
 fn learn(oversize: &Oversize, error: &SourceError) -> bool {
-    match error {
-        SourceError::Kafka(causeway_kafka::Error::Delivery { topic, .. })
-            if is_too_large(error) =>
-        {
-            oversize.learn(topic)
-        }
-        error => matches!(error, SourceError::TooLarge { .. }),
+    if let SourceError::Kafka(causeway_kafka::Error::Delivery { topic, .. }) = error {
+        return is_too_large(error) && oversize.learn(topic);
     }
+    matches!(error, SourceError::TooLarge { .. })
 }
 
 /// Creates the topics that are missing: what a person must allow is found out before anything else is

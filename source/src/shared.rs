@@ -147,11 +147,13 @@ impl Shared {
     }
 }
 
+type Copies = BTreeMap<(Option<String>, TableId), Arc<TableProgress>>;
+
 /// How far the snapshots are.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// By the signal that asked for it (none: the first copy), and the table.
-    copies: Mutex<BTreeMap<(Option<String>, TableId), Arc<TableProgress>>>,
+    copies: Mutex<Copies>,
     /// True from the first row of all on.
     pub begun: AtomicBool,
     /// Tables whose first copy has not been read to its end.
@@ -229,7 +231,7 @@ fn eta_s(read: u64, elapsed_ms: u64, left: u64) -> Option<u64> {
 }
 
 impl Progress {
-    fn copies(&self) -> MutexGuard<'_, BTreeMap<(Option<String>, TableId), Arc<TableProgress>>> {
+    fn copies(&self) -> MutexGuard<'_, Copies> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

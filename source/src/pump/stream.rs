@@ -287,8 +287,10 @@ impl Pump {
                 place: Some(event.position),
                 extent,
             };
-            // A key alone is never too large.
-            let _: Sent = self.publisher.send(tombstone).await?;
+            // A key alone is hardly ever too large.
+            if let Sent::TooLarge(bytes) = self.publisher.send(tombstone).await? {
+                return Err(SourceError::Refused { table: active.id().clone(), lsn, bytes });
+            }
         }
         Ok(())
     }
