@@ -1,5 +1,6 @@
 //! [`Config`]: the `[source]` section.
 
+use causeway_change::TableId;
 use causeway_sqlserver::{Patterns, Selection};
 use serde::Deserialize;
 
@@ -22,6 +23,15 @@ pub struct Config {
     pub poll_interval_ms: u64,
     /// Whether a delete is followed by a tombstone, which lets a compacted topic forget the key.
     pub tombstones: bool,
+    /// What becomes of a row whose record is larger than Kafka takes.
+    pub oversized: Oversized,
+    /// What happens when changes are gone before they were read, or the log is another.
+    pub on_gap: OnGap,
+    /// How often an idle source says that it lives in the topic `<pipeline>.heartbeat`, in milliseconds; 0 is
+    /// never.
+    pub heartbeat_interval_ms: u64,
+    /// Where signals come from.
+    pub signals: SignalsConfig,
     /// The first copy of each table.
     pub snapshot: SnapshotConfig,
     /// How source transactions are grouped into Kafka transactions.
@@ -38,6 +48,10 @@ impl Default for Config {
             source_types: true,
             poll_interval_ms: 100,
             tombstones: true,
+            oversized: Oversized::DeadLetter,
+            on_gap: OnGap::Stop,
+            heartbeat_interval_ms: 0,
+            signals: SignalsConfig::default(),
             snapshot: SnapshotConfig::default(),
             transaction: TransactionConfig::default(),
         }
@@ -55,6 +69,46 @@ pub enum Temporal {
     Microseconds,
 }
 
+/// What becomes of a row whose record is larger than Kafka takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oversized {
+    /// It goes to the dead letters, without its large values, and the source goes on.
+    #[default]
+    DeadLetter,
+    /// The source stops.
+    Stop,
+}
+
+/// What happens when changes are gone before they were read, or the log is another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGap {
+    /// The source stops and names the table and the range.
+    #[default]
+    Stop,
+    /// The table is copied again while the others go on.
+    Resnapshot,
+}
+
+/// Where signals come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignalsConfig {
+    /// Whether the signals topic is read.
+    pub kafka: bool,
+    /// The topic; `<pipeline>.signals` when none.
+    pub topic: Option<String>,
+    /// A captured table whose inserts are signals, as `schema.table`; its rows are not published.
+    pub table: Option<String>,
+}
+
+impl Default for SignalsConfig {
+    fn default() -> Self {
+        Self { kafka: true, topic: None, table: None }
+    }
+}
+
 /// The first copy of each table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,7 +118,8 @@ pub struct SnapshotConfig {
     /// Rows that are read at once. More is faster for small rows, until a chunk is larger than
     /// `window_bytes`.
     pub chunk_rows: u32,
-    /// Tables that are read at the same time, each on a connection of its own.
+    /// Key ranges that are read at the same time, of one table or of several, each on a connection of its
+    /// own.
     pub readers: usize,
     /// Bytes of rows that may wait until the capture job has passed them: the memory that a snapshot
     /// takes.
@@ -98,6 +153,21 @@ pub enum SnapshotMode {
     /// Stream only.
     #[serde(alias = "schema_only", alias = "never")]
     NoData,
+    /// Copy each table at every start of the process, and stream.
+    Always,
+    /// As `initial`, and copy a table again when changes of it are gone: with `on_gap = "resnapshot"`.
+    WhenNeeded,
+}
+
+impl SnapshotMode {
+    /// True when a table that is new to us is copied.
+    #[must_use]
+    pub fn copies(self) -> bool {
+        match self {
+            Self::Initial | Self::InitialOnly | Self::Always | Self::WhenNeeded => true,
+            Self::NoData => false,
+        }
+    }
 }
 
 /// How source transactions are grouped into Kafka transactions.
@@ -123,6 +193,9 @@ pub enum ConfigError {
     /// A list that may not be empty.
     #[error("[source] tables is empty: nothing would be replicated")]
     NoTables,
+    /// A name that is not one of a table.
+    #[error("[source] signals.table is {0}; it must be written schema.table")]
+    SignalTable(String),
     /// A number outside its range.
     #[error("[source] {name} is {value}; it must be between {min} and {max}")]
     Range {
@@ -143,10 +216,16 @@ impl Config {
         if self.tables.is_empty() {
             return Err(ConfigError::NoTables);
         }
+        if let Some(table) = &self.signals.table
+            && self.signal_table().is_none()
+        {
+            return Err(ConfigError::SignalTable(table.clone()));
+        }
         let snapshot = &self.snapshot;
         let size = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         for (name, value, min, max) in [
             ("poll_interval_ms", self.poll_interval_ms, 1, 60_000),
+            ("heartbeat_interval_ms", self.heartbeat_interval_ms, 0, 3_600_000),
             ("snapshot.chunk_rows", u64::from(snapshot.chunk_rows), 1, 10_000_000),
             ("snapshot.readers", size(snapshot.readers), 1, 64),
             ("snapshot.window_bytes", size(snapshot.window_bytes), 1 << 20, 1 << 36),
@@ -161,14 +240,34 @@ impl Config {
         Ok(())
     }
 
-    /// Which tables and columns are wanted.
+    /// Which tables and columns are wanted; the signal table is one of them.
     #[must_use]
     pub fn selection(&self) -> Selection {
+        let tables = self.tables.iter().chain(&self.signals.table);
         Selection {
-            include: Patterns::new(&self.tables),
+            include: Patterns::new(tables),
             exclude: Patterns::new(&self.exclude),
             exclude_columns: Patterns::new(&self.exclude_columns),
         }
+    }
+
+    /// The signal table.
+    #[must_use]
+    pub fn signal_table(&self) -> Option<TableId> {
+        let (schema, name) = self.signals.table.as_deref()?.split_once('.')?;
+        (!schema.is_empty() && !name.is_empty()).then(|| TableId::new(schema, name))
+    }
+
+    /// True when a table is the signal table.
+    #[must_use]
+    pub fn is_signal_table(&self, id: &TableId) -> bool {
+        self.signals.table.as_deref().is_some_and(|t| t.eq_ignore_ascii_case(&id.to_string()))
+    }
+
+    /// True when what is lost is copied again without asking.
+    #[must_use]
+    pub fn resnapshots(&self) -> bool {
+        self.on_gap == OnGap::Resnapshot || self.snapshot.mode == SnapshotMode::WhenNeeded
     }
 }
 
@@ -185,6 +284,9 @@ mod tests {
             config.validate().unwrap_err().to_string(),
             "[source] snapshot.readers is 0; it must be between 1 and 64"
         );
+        config = Config::default();
+        config.signals.table = Some("signals".to_owned());
+        assert!(matches!(config.validate(), Err(ConfigError::SignalTable(_))));
         config = Config { tables: Vec::new(), ..Config::default() };
         assert_eq!(config.validate(), Err(ConfigError::NoTables));
     }
@@ -197,6 +299,8 @@ mod tests {
             ("\"no_data\"", SnapshotMode::NoData),
             ("\"schema_only\"", SnapshotMode::NoData),
             ("\"never\"", SnapshotMode::NoData),
+            ("\"always\"", SnapshotMode::Always),
+            ("\"when_needed\"", SnapshotMode::WhenNeeded),
         ] {
             assert_eq!(serde_json::from_str::<SnapshotMode>(text).unwrap(), mode);
         }

@@ -40,11 +40,11 @@ pub enum SourceError {
         #[source]
         source: Box<causeway_avro::EncodeError>,
     },
-    /// Kafka does not take a record.
+    /// Kafka does not take a record, and the configuration says to stop.
     #[error(
-        "Kafka refuses a row of {table} at {lsn}, a record of {bytes} bytes; if it is too large, raise \
-         message.max.bytes of the broker, max.message.bytes of the topic and \"message.max.bytes\" in \
-         [kafka.properties], or leave the large column out by exclude_columns"
+        "Kafka refuses a row of {table} at {lsn}, a record of {bytes} bytes, as too large; raise max.message.bytes \
+         of the topic and \"message.max.bytes\" in [kafka.properties], leave the large column out by \
+         exclude_columns, or set [source] oversized = \"dead_letter\""
     )]
     Refused {
         /// Table.
@@ -53,15 +53,24 @@ pub enum SourceError {
         lsn: Lsn,
         /// Size of key and value.
         bytes: usize,
-        /// Why.
-        #[source]
-        source: Box<causeway_kafka::Error>,
+    },
+    /// A topic refused a record that travelled alone; the next session knows it.
+    #[error(
+        "the topic of {table} refuses the row at {lsn}, a record of {bytes} bytes, as too large"
+    )]
+    TooLarge {
+        /// Table.
+        table: TableId,
+        /// Commit of the change.
+        lsn: Lsn,
+        /// Size of key and value.
+        bytes: usize,
     },
     /// Changes are gone before they were read.
     #[error(
         "changes of {table} are lost: {from} to {low} were cleaned up before they were read; the rows changed in \
-         between must be copied again (start with a new pipeline name, or remove the table's record from the \
-         offsets topic), and the retention of the CDC cleanup job should be longer"
+         between must be copied again (causeway-source offsets reset --table {table}, or [source] on_gap = \
+         \"resnapshot\"), and the retention of the CDC cleanup job should be longer"
     )]
     Gap {
         /// Table.
@@ -74,7 +83,8 @@ pub enum SourceError {
     /// The capture instance that was read is gone.
     #[error(
         "the capture instance {instance} of {table} was dropped or made anew; changes between the two are lost to \
-         us, so the table must be copied again (remove its record from the offsets topic)"
+         us, so the table must be copied again (causeway-source offsets reset --table {table}, or [source] on_gap \
+         = \"resnapshot\")"
     )]
     InstanceReplaced {
         /// Table.
@@ -85,13 +95,25 @@ pub enum SourceError {
     /// The log went back.
     #[error(
         "the database's log is at {max}, before the position {position} that was read: the database was restored or \
-         failed over to an older copy; copy it again under a new pipeline name"
+         failed over to an older copy; copy it again (causeway-source offsets reset, or [source] on_gap = \
+         \"resnapshot\")"
     )]
     WentBack {
         /// Highest captured LSN.
         max: Lsn,
         /// Our position.
         position: Lsn,
+    },
+    /// The log is another one.
+    #[error(
+        "the database was restored since the last start (recovery fork {before}, now {now}), so its log is another \
+         one; copy it again (causeway-source offsets reset, or [source] on_gap = \"resnapshot\")"
+    )]
+    Restored {
+        /// Recovery fork at the last start.
+        before: String,
+        /// Recovery fork now.
+        now: String,
     },
     /// What is in the offsets topic is not ours.
     #[error("the record {key} of the offsets topic cannot be understood: {reason}")]
@@ -129,16 +151,55 @@ impl SourceError {
                 !error.is_fenced() && (error.is_transient() || error.needs_abort() || is_spent)
             }
             Self::Registry { source, .. } => source.is_transient(),
+            Self::TooLarge { .. } => true,
             Self::Schema { .. }
             | Self::Encode { .. }
             | Self::Refused { .. }
             | Self::Gap { .. }
             | Self::InstanceReplaced { .. }
             | Self::WentBack { .. }
+            | Self::Restored { .. }
             | Self::State { .. }
             | Self::Table { .. }
             | Self::Task(_) => false,
         }
+    }
+
+    /// True when a table is not as it was when the session began: a column or a change table is gone, or holds
+    /// another type. A new session reads the catalogue again.
+    #[must_use]
+    pub fn is_changed_table(&self) -> bool {
+        match self {
+            Self::SqlServer(error) => {
+                error.is_missing_object()
+                    || matches!(error, causeway_sqlserver::SqlServerError::Value { .. })
+            }
+            Self::Kafka(_)
+            | Self::Registry { .. }
+            | Self::Schema { .. }
+            | Self::Encode { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Gap { .. }
+            | Self::InstanceReplaced { .. }
+            | Self::WentBack { .. }
+            | Self::Restored { .. }
+            | Self::State { .. }
+            | Self::Table { .. }
+            | Self::Task(_) => false,
+        }
+    }
+
+    /// True when changes are lost to us, and only another copy helps.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        matches!(
+            self,
+            Self::Gap { .. }
+                | Self::InstanceReplaced { .. }
+                | Self::WentBack { .. }
+                | Self::Restored { .. }
+        )
     }
 
     /// True when a person must change a right or the configuration before another start: exit code 2.
@@ -162,8 +223,11 @@ impl SourceError {
             | Self::Gap { .. }
             | Self::InstanceReplaced { .. }
             | Self::WentBack { .. }
+            | Self::Restored { .. }
             | Self::Table { .. } => "sqlserver",
-            Self::Kafka(_) | Self::Refused { .. } | Self::State { .. } => "kafka",
+            Self::Kafka(_) | Self::Refused { .. } | Self::TooLarge { .. } | Self::State { .. } => {
+                "kafka"
+            }
             Self::Registry { .. } | Self::Schema { .. } => "registry",
             Self::Encode { .. } | Self::Task(_) => "source",
         }

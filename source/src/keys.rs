@@ -2,7 +2,7 @@
 
 use causeway_change::{
     ColumnType, Value,
-    time::{TICKS_PER_DAY, TICKS_PER_SECOND, civil_from_days},
+    time::{TICKS_PER_DAY, TICKS_PER_SECOND, civil_from_days, days_from_civil},
 };
 use serde_json::{Value as Json, json};
 
@@ -90,6 +90,12 @@ fn value_from_json(json: &Json, ty: &ColumnType) -> Option<Value> {
     }
 }
 
+/// A moment in ISO 8601, from ticks of 100 ns since 1970, UTC.
+#[must_use]
+pub fn timestamp(ticks: i64) -> String {
+    format!("{}T{}Z", date(ticks.div_euclid(TICKS_PER_DAY)), time(ticks.rem_euclid(TICKS_PER_DAY)))
+}
+
 /// A key for people and programs: `{"id":7}`, the text of Debezium's headers on a row that moved.
 #[must_use]
 pub fn header<'a>(
@@ -137,6 +143,104 @@ fn readable(value: &Value, ty: &ColumnType) -> Json {
         | Value::Text(_)
         | Value::Bytes(_) => value_to_json(value),
     }
+}
+
+/// A key's value as people and programs write it, the reverse of [`header`]; none when it does not fit the
+/// type.
+#[must_use]
+pub fn read(json: &Json, ty: &ColumnType) -> Option<Value> {
+    let text = match json {
+        Json::String(text) => text.clone(),
+        Json::Number(number) => number.to_string(),
+        Json::Bool(b) => return (*ty == ColumnType::Bit).then_some(Value::Bool(*b)),
+        Json::Null | Json::Array(_) | Json::Object(_) => return None,
+    };
+    let text = text.trim_end_matches('\0');
+    match ty {
+        ColumnType::Bit => match text {
+            "0" => Some(Value::Bool(false)),
+            "1" => Some(Value::Bool(true)),
+            _ => None,
+        },
+        ColumnType::TinyInt | ColumnType::SmallInt => text.parse().ok().map(Value::I16),
+        ColumnType::Int => text.parse().ok().map(Value::I32),
+        ColumnType::BigInt => text.parse().ok().map(Value::I64),
+        ColumnType::Real => text.parse().ok().map(Value::F32),
+        ColumnType::Float => text.parse().ok().map(Value::F64),
+        ColumnType::Decimal { scale, .. } => unscaled(text, usize::from(*scale)),
+        ColumnType::Money | ColumnType::SmallMoney => unscaled(text, 4),
+        ColumnType::Date => read_date(text).map(Value::Date),
+        ColumnType::Time { .. } => read_time(text).map(Value::Time),
+        ColumnType::DateTime | ColumnType::SmallDateTime | ColumnType::DateTime2 { .. } => {
+            read_moment(text.trim_end_matches('Z')).map(Value::DateTime)
+        }
+        // The moment is what the server compares.
+        ColumnType::DateTimeOffset { .. } => read_moment(text.strip_suffix('Z')?)
+            .map(|utc| Value::DateTimeOffset { utc, offset_minutes: 0 }),
+        ColumnType::Char(_)
+        | ColumnType::VarChar(_)
+        | ColumnType::NChar(_)
+        | ColumnType::NVarChar(_)
+        | ColumnType::Text
+        | ColumnType::NText
+        | ColumnType::Xml => Some(Value::Text(text.to_owned())),
+        ColumnType::UniqueIdentifier => {
+            unhex(&text.replace('-', ""))?.try_into().ok().map(Value::Guid)
+        }
+        ColumnType::Binary(_)
+        | ColumnType::VarBinary(_)
+        | ColumnType::Image
+        | ColumnType::RowVersion
+        | ColumnType::Geometry
+        | ColumnType::Geography
+        | ColumnType::HierarchyId => {
+            let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+            unhex(digits.unwrap_or(text)).map(Value::Bytes)
+        }
+    }
+}
+
+fn unscaled(text: &str, scale: usize) -> Option<Value> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => (-1_i128, rest),
+        None => (1, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > scale
+        || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    let number: i128 = format!("{whole}{fraction:0<scale$}").parse().ok()?;
+    Some(Value::Decimal(sign * number))
+}
+
+fn read_date(text: &str) -> Option<i32> {
+    let mut parts = text.splitn(3, '-').map(|part| part.parse::<i32>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let (month, day) = (u32::try_from(month).ok()?, u32::try_from(day).ok()?);
+    let valid = (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let days = valid.then(|| days_from_civil(year, month, day))?;
+    // 2023-02-30 would become another day.
+    (civil_from_days(days) == (year, month, day)).then_some(days)
+}
+
+fn read_time(text: &str) -> Option<i64> {
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = clock.splitn(3, ':').map(|part| part.parse::<i64>().ok());
+    let (h, m, s) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
+    let fits = (0..24).contains(&h) && (0..60).contains(&m) && (0..60).contains(&s);
+    if !fits || fraction.len() > 7 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let ticks: i64 = format!("{fraction:0<7}").parse().ok()?;
+    Some((h * 3600 + m * 60 + s) * TICKS_PER_SECOND + ticks)
+}
+
+fn read_moment(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    Some(i64::from(read_date(date)?) * TICKS_PER_DAY + read_time(time)?)
 }
 
 fn decimal(unscaled: i128, scale: usize) -> String {
@@ -207,6 +311,40 @@ mod tests {
             let back = from_json(&serde_json::from_str(&text).unwrap(), &[ty]).unwrap();
             assert!(back == [value], "{ty}: {text}");
         }
+    }
+
+    #[test]
+    fn what_a_header_says_is_read_back() {
+        let datetime2 = ColumnType::DateTime2 { scale: 7 };
+        let decimal = ColumnType::Decimal { precision: 9, scale: 3 };
+        for (value, ty) in [
+            (Value::I64(i64::MIN), ColumnType::BigInt),
+            (Value::Decimal(-12_050), decimal),
+            (Value::Decimal(-5), ColumnType::Money),
+            (Value::Guid([0xab; 16]), ColumnType::UniqueIdentifier),
+            (Value::Date(-400), ColumnType::Date),
+            (Value::Time(12_345_678), ColumnType::Time { scale: 7 }),
+            (Value::DateTime(-1), datetime2),
+            (
+                Value::DateTimeOffset { utc: 15, offset_minutes: 0 },
+                ColumnType::DateTimeOffset { scale: 7 },
+            ),
+            (Value::Bytes(vec![1, 255]), ColumnType::VarBinary(Length::Of(2))),
+            (Value::F64(0.1), ColumnType::Float),
+        ] {
+            let said = readable(&value, &ty);
+            assert!(read(&said, &ty) == Some(value), "{ty}: {said}");
+        }
+        for (text, ty) in [
+            ("2023-02-30", ColumnType::Date),
+            ("1.2345", decimal),
+            ("12:60", ColumnType::Time { scale: 0 }),
+            ("x", ColumnType::Int),
+            ("2024-01-01", ColumnType::DateTimeOffset { scale: 0 }),
+        ] {
+            assert!(read(&json!(text), &ty).is_none(), "{text}");
+        }
+        assert!(read(&json!("2024-02-29 01:02"), &datetime2).is_some());
     }
 
     #[test]

@@ -7,33 +7,42 @@
 //!   the transactional id over and reading that position.
 //! * A snapshot runs beside the stream, without locks and without writing to the source. A row that changed
 //!   while it was read is published as the stream has it.
-//! * What cleanup took away before it was read is named and stops the source; nothing is skipped.
+//! * What cleanup took away before it was read is named and stops the source, or the table is copied again;
+//!   nothing is skipped.
 //! * Memory is bounded by bytes, whatever the size of a transaction.
 //!
 //! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions);
-//! [`pump`] (the one loop that publishes), with its pure parts [`merge`] (one order over all tables),
-//! [`fold`] (rows to events), [`window`] (a snapshot's chunks against the stream) and [`state`] (what is
-//! stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`] and [`publish`] (what is
-//! written).
+//! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
+//! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
+//! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) and [`state`]
+//! (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`] and
+//! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
 pub mod check;
+pub mod choose;
 pub mod config;
+pub mod debezium;
 pub mod error;
 pub mod fold;
 pub mod keys;
 pub mod lob;
 pub mod merge;
+pub mod offsets;
+pub mod oversize;
 pub mod publish;
 pub mod pump;
 pub mod reader;
 pub mod run;
+pub mod scope;
+pub mod send;
 pub mod shared;
+pub mod signal;
 pub mod snapshot;
 pub mod state;
 pub mod tables;
 pub mod window;
 
 pub use check::{Finding, Findings, Severity, check};
-pub use config::{Config, ConfigError, SnapshotMode};
+pub use config::{Config, ConfigError, OnGap, Oversized, SnapshotMode};
 pub use error::SourceError;
 pub use run::{Settings, run};

@@ -2,19 +2,27 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use causeway_change::{Lsn, Position};
-use causeway_kafka::{Record, Transactional, topic};
+use causeway_kafka::{
+    Record, Transactional,
+    topic::{
+        self,
+        header::{connect, errors},
+    },
+};
 use causeway_observability::{
     context::{self, Context},
     names::source as names,
 };
 
 use crate::{
-    SourceError,
-    shared::now_ns,
+    SourceError, keys,
+    oversize::{Extent, Oversize, record_id},
+    shared::{VERSION, now_ns},
     state::{self, TableState},
     tables::Active,
 };
@@ -27,13 +35,18 @@ const INSIDE_AGE: Duration = Duration::from_secs(10);
 /// The only owner of the transactional producer.
 pub struct Publisher {
     producer: Transactional,
+    pipeline: String,
     offsets_topic: String,
     database: String,
+    oversize: Arc<Oversize>,
+    /// Bytes sent since nothing was under way, on topics that refused a batch.
+    together: usize,
     max_bytes: usize,
     max_age: Duration,
     open: Option<Open>,
     committed: Position,
     committed_at: Instant,
+    stopping: bool,
 }
 
 /// What the open Kafka transaction holds.
@@ -41,6 +54,7 @@ struct Open {
     since: Instant,
     bytes: usize,
     rows: HashMap<usize, u64>,
+    dead: HashMap<usize, u64>,
     transactions: u64,
     traces: BTreeMap<Lsn, Trace>,
 }
@@ -66,6 +80,41 @@ pub struct TableRecord<'a> {
     pub lsn: Lsn,
     /// Whether it counts as a row: a tombstone does not.
     pub is_row: bool,
+    /// Where the change stands; none for a row of a snapshot.
+    pub place: Option<Position>,
+    /// How much of the change it holds.
+    pub extent: Extent,
+}
+
+impl TableRecord<'_> {
+    fn id(&self) -> u128 {
+        record_id(&self.active.topic, self.key, self.place, self.extent)
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// It is in the open transaction.
+    Taken,
+    /// It is too large, with this many bytes, and nothing has been sent.
+    TooLarge(usize),
+}
+
+/// What goes to the dead letters in the place of a record.
+#[derive(Debug)]
+pub struct DeadLetter<'a> {
+    /// Table.
+    pub active: &'a Active,
+    /// Record key.
+    pub key: &'a [u8],
+    /// The envelope without its large values, when that is small enough.
+    pub value: Option<&'a [u8]>,
+    /// Commit that it belongs to.
+    pub lsn: Lsn,
+    /// Why it is there.
+    pub reason: &'a str,
 }
 
 impl Publisher {
@@ -75,20 +124,30 @@ impl Publisher {
         producer: Transactional,
         pipeline: &str,
         database: &str,
+        oversize: Arc<Oversize>,
         max_bytes: usize,
         max_age_ms: u64,
         committed: Position,
     ) -> Self {
         Self {
             producer,
+            pipeline: pipeline.to_owned(),
             offsets_topic: topic::offsets(pipeline),
             database: database.to_owned(),
+            oversize,
+            together: 0,
             max_bytes,
             max_age: Duration::from_millis(max_age_ms),
             open: None,
             committed,
             committed_at: Instant::now(),
+            stopping: false,
         }
+    }
+
+    /// The next commit is the last: it says so, for whoever wants to change the offsets.
+    pub fn stopping(&mut self) {
+        self.stopping = true;
     }
 
     /// The position that is stored.
@@ -117,6 +176,7 @@ impl Publisher {
             since: Instant::now(),
             bytes: 0,
             rows: HashMap::new(),
+            dead: HashMap::new(),
             transactions: 0,
             traces: BTreeMap::new(),
         }))
@@ -145,56 +205,128 @@ impl Publisher {
     }
 
     /// Sends one record of a table.
-    pub async fn send(&mut self, record: TableRecord<'_>) -> Result<(), SourceError> {
-        self.producer.ready().await?;
+    pub async fn send(&mut self, record: TableRecord<'_>) -> Result<Sent, SourceError> {
         let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+        if !self.oversize.fits(bytes) || self.oversize.is_refused(|| record.id()) {
+            return Ok(Sent::TooLarge(bytes));
+        }
+        self.producer.ready().await?;
+        let limit = self.oversize.batch_limit(&record.active.topic);
+        let alone = limit.is_some_and(|limit| bytes > limit / 2);
+        if let Some(limit) = limit {
+            if alone || self.together + bytes > limit / 2 {
+                self.producer.flush().await?;
+                self.together = 0;
+            }
+            self.together += bytes;
+        }
         self.open()?;
         let Self { producer, open: Some(open), .. } = self else {
             return Err(SourceError::Task("no Kafka transaction is open".to_owned()));
         };
-        open.bytes += bytes;
-        if record.is_row {
-            *open.rows.entry(record.active.number).or_default() += 1;
-        }
         let mut headers = record.headers.to_vec();
         if let Some(trace) = open.traces.get(&record.lsn) {
             headers.extend(
                 trace.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())),
             );
         }
-        producer
-            .send(Record {
-                topic: &record.active.topic,
-                partition: None,
-                key: (!record.key.is_empty()).then_some(record.key),
-                value: record.value,
-                headers: &headers,
-                timestamp_ms: None,
-            })
-            .map_err(|source| {
-                if source.is_transient() || source.is_fenced() || source.needs_abort() {
-                    return SourceError::Kafka(source);
+        let sent = producer.send(Record {
+            topic: &record.active.topic,
+            partition: None,
+            key: (!record.key.is_empty()).then_some(record.key),
+            value: record.value,
+            headers: &headers,
+            timestamp_ms: None,
+        });
+        match sent {
+            Ok(()) => {}
+            // Not of an earlier record, whose transaction is then spoilt.
+            Err(error) if error.is_too_large() && !error.needs_abort() => {
+                return Ok(Sent::TooLarge(bytes));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        open.bytes += bytes;
+        if record.is_row {
+            *open.rows.entry(record.active.number).or_default() += 1;
+        }
+        if alone {
+            let flushed = self.producer.flush().await;
+            self.together = 0;
+            if let Err(error) = flushed {
+                if error.is_too_large() {
+                    self.oversize.refuse(record.id());
+                    let table = record.active.id().clone();
+                    return Err(SourceError::TooLarge { table, lsn: record.lsn, bytes });
                 }
-                let table = record.active.id().clone();
-                SourceError::Refused { table, lsn: record.lsn, bytes, source: Box::new(source) }
-            })
+                return Err(error.into());
+            }
+        }
+        Ok(Sent::Taken)
+    }
+
+    /// Sets a row aside, in the transaction in which it would have been published.
+    pub async fn dead_letter(&mut self, letter: DeadLetter<'_>) -> Result<(), SourceError> {
+        self.producer.ready().await?;
+        let number = letter.active.number;
+        *self.open()?.dead.entry(number).or_default() += 1;
+        let now = keys::timestamp(now_ns() / 100);
+        let table = letter.active.id().to_string();
+        let lsn = letter.lsn.to_string();
+        let headers: [(&str, &str); 12] = [
+            (connect::TOPIC, &letter.active.topic),
+            (connect::CONNECTOR_NAME, &self.pipeline),
+            (connect::TASK_ID, "0"),
+            (connect::STAGE, "KAFKA_PRODUCE"),
+            (connect::CLASS_NAME, "causeway-source"),
+            (connect::EXCEPTION_CLASS_NAME, "RecordTooLarge"),
+            (connect::EXCEPTION_MESSAGE, letter.reason),
+            (connect::EXCEPTION_STACKTRACE, letter.reason),
+            (errors::TABLE, &table),
+            (errors::SOURCE_LSN, &lsn),
+            (errors::FIRST_SEEN, &now),
+            (errors::PIPELINE_VERSION, VERSION),
+        ];
+        let headers = headers.map(|(name, value)| (name, value.as_bytes()));
+        let topic = topic::dead_letters(&self.pipeline);
+        self.producer.send(Record {
+            topic: &topic,
+            partition: None,
+            key: (!letter.key.is_empty()).then_some(letter.key),
+            value: letter.value,
+            headers: &headers,
+            timestamp_ms: None,
+        })?;
+        Ok(())
     }
 
     /// Sends what is known of a table.
     pub async fn state(&mut self, active: &Active, table: &TableState) -> Result<(), SourceError> {
         let key = state::table_key(&self.database, active.id());
         let value = state::table_value(table);
-        self.offset_record(&key, &value).await
+        self.keep(&key, Some(&value)).await
     }
 
-    async fn offset_record(&mut self, key: &str, value: &str) -> Result<(), SourceError> {
+    /// Sends a record of the offsets topic; without a value it is forgotten.
+    pub async fn keep(&mut self, key: &str, value: Option<&str>) -> Result<(), SourceError> {
+        let topic = self.offsets_topic.clone();
+        self.text(&topic, key, value).await
+    }
+
+    /// Sends a text to a topic of the pipeline's own, with one partition.
+    pub async fn text(
+        &mut self,
+        topic: &str,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), SourceError> {
         self.producer.ready().await?;
         self.open()?;
         self.producer.send(Record {
-            topic: &self.offsets_topic,
+            topic,
             partition: Some(0),
             key: Some(key.as_bytes()),
-            value: Some(value.as_bytes()),
+            value: value.map(str::as_bytes),
             headers: &[],
             timestamp_ms: None,
         })?;
@@ -230,10 +362,11 @@ impl Publisher {
             return Ok(false);
         }
         let key = state::position_key(&self.database);
-        let value = state::position_value(&position, now_ns() / 1_000_000);
-        self.offset_record(&key, &value).await?;
+        let value = state::position_value(&position, now_ns() / 1_000_000, self.stopping);
+        self.keep(&key, Some(&value)).await?;
         let started = Instant::now();
         self.producer.commit().await?;
+        self.together = 0;
         self.committed = position;
         self.committed_at = Instant::now();
         names::COMMIT_SECONDS.record(started.elapsed().as_secs_f64(), &[]);
@@ -241,6 +374,11 @@ impl Publisher {
             for (number, rows) in &open.rows {
                 if let Some(table) = tables(*number) {
                     names::ROWS_PUBLISHED.add(*rows, &[("table", &table)]);
+                }
+            }
+            for (number, rows) in &open.dead {
+                if let Some(table) = tables(*number) {
+                    names::DEAD_LETTERS.add(*rows, &[("table", &table)]);
                 }
             }
             names::BYTES_PUBLISHED.add(u64::try_from(open.bytes).unwrap_or(u64::MAX), &[]);

@@ -5,33 +5,58 @@
 //! that passes is a new session, and there is only one way of going on.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    collections::{BTreeSet, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use causeway_change::{Lsn, Position, TableId};
 use causeway_kafka::{
-    Admin, Registry, RegistryConfig, TopicSpec, Transactional, read_compacted, topic,
+    Admin, Consumer, Registry, RegistryConfig, TopicSpec, Transactional, consumer::EARLIEST,
+    read_compacted, topic,
 };
 use causeway_observability::{admin::Health, names::source as names};
 use causeway_service::{exit, retry::Backoff};
-use causeway_sqlserver::{CaptureInstance, Discovery, Pool, catalog, log};
+use causeway_sqlserver::{Client, Pool, catalog, log};
 use serde_json::json;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, SnapshotMode, SourceError, keys,
+    Config, SnapshotMode, SourceError,
+    choose::{Again, All, Chosen, Policy, choose},
+    oversize::Oversize,
     publish::Publisher,
-    pump::{End, Pump, Start, TableEntry},
-    shared::{Shared, Sight},
-    snapshot::{self, Job},
+    pump::{End, Intake, Pump, Start, TableEntry},
+    shared::{Shared, Sight, TableProgress},
+    snapshot::{self, Jobs},
     state::{self, SnapshotState, Stored, TableState},
     tables::Active,
 };
 
 /// Connections to SQL Server that are kept open without use.
 const IDLE_CONNECTIONS: usize = 8;
+
+/// What outlives a session.
+struct Memory {
+    oversize: Arc<Oversize>,
+    started_over: Arc<AtomicBool>,
+}
+
+/// Counts sessions that ended because a table had changed: a few in a row are normal while it is altered,
+/// more mean that a new session does not help.
+#[derive(Debug, Default)]
+struct Changed(u32);
+
+impl Changed {
+    fn again(&mut self, lasted: Duration) -> bool {
+        self.0 = if lasted >= Duration::from_secs(60) { 1 } else { self.0 + 1 };
+        self.0 <= 5
+    }
+}
 
 /// Everything the source needs to know.
 #[derive(Clone, Debug)]
@@ -64,14 +89,33 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<(), SourceError> {
     let mut backoff = Backoff::default();
+    let memory = Memory {
+        oversize: Arc::new(Oversize::new(settings.kafka.message_max_bytes())),
+        started_over: Arc::new(AtomicBool::new(false)),
+    };
+    health.set_status(json!({ "pipeline": settings.pipeline }));
+    let mut changed = Changed::default();
     loop {
         let started = std::time::Instant::now();
-        match session(settings, health, stop).await {
+        match session(settings, &memory, health, stop).await {
             Ok(end) => {
                 tracing::info!(?end, "the source has stopped");
                 return Ok(());
             }
-            Err(error) if error.is_transient() => {
+            // Something was learnt, so the next attempt is another: no reason to wait.
+            Err(error) if learn(&memory.oversize, &error) => {
+                names::ERRORS.add(1, &[("part", error.part())]);
+                tracing::warn!(
+                    error = exit::chain_line(&error),
+                    "a record is larger than its topic takes; the session begins again, carefully"
+                );
+            }
+            // The next session copies again what is lost, and sees a table as it is now.
+            Err(error)
+                if (error.is_changed_table() && changed.again(started.elapsed()))
+                    || (error.is_gap() && settings.source.resnapshots())
+                    || (error.is_transient() && !is_too_large(&error)) =>
+            {
                 if started.elapsed().as_secs() >= 60 {
                     backoff.reset();
                 }
@@ -99,16 +143,44 @@ pub async fn run(
     }
 }
 
+fn is_too_large(error: &SourceError) -> bool {
+    match error {
+        SourceError::Kafka(error) => error.is_too_large(),
+        SourceError::TooLarge { .. } => true,
+        SourceError::SqlServer(_)
+        | SourceError::Registry { .. }
+        | SourceError::Schema { .. }
+        | SourceError::Encode { .. }
+        | SourceError::Refused { .. }
+        | SourceError::Gap { .. }
+        | SourceError::InstanceReplaced { .. }
+        | SourceError::WentBack { .. }
+        | SourceError::Restored { .. }
+        | SourceError::State { .. }
+        | SourceError::Table { .. }
+        | SourceError::Task(_) => false,
+    }
+}
+
+/// True when another session can do better with what this one has learnt.
+fn learn(oversize: &Oversize, error: &SourceError) -> bool {
+    if let SourceError::Kafka(causeway_kafka::Error::Delivery { topic, .. }) = error {
+        return is_too_large(error) && oversize.learn(topic);
+    }
+    matches!(error, SourceError::TooLarge { .. })
+}
+
 /// Creates the topics that are missing: what a person must allow is found out before anything else is
 /// written, and in one line.
 pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
     let mut client = causeway_sqlserver::Client::connect(&settings.sqlserver).await?;
     let facts = catalog::database(&mut client).await?;
     let discovery = catalog::discover(&mut client, &settings.source.selection()).await?;
-    let mut topics = vec![offsets_topic(&settings.pipeline)];
+    let mut topics = own_topics(settings);
     let ids: std::collections::BTreeSet<&TableId> =
         discovery.instances.iter().map(|i| i.source.id()).collect();
-    topics.extend(ids.into_iter().map(|id| {
+    let ids = ids.into_iter().filter(|id| !settings.source.is_signal_table(id));
+    topics.extend(ids.map(|id| {
         let name = topic::table(&settings.pipeline, &facts.name, id);
         table_topic(&name, settings.kafka.partitions)
     }));
@@ -116,12 +188,13 @@ pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn offsets_topic(pipeline: &str) -> TopicSpec {
+pub(crate) fn offsets_topic(pipeline: &str) -> TopicSpec {
     TopicSpec { name: topic::offsets(pipeline), partitions: 1, compacted: true, retention_ms: None }
 }
 
 async fn session(
     settings: &Settings,
+    memory: &Memory,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<End, SourceError> {
@@ -131,7 +204,7 @@ async fn session(
     let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(End::Stopped),
-        prepared = Box::pin(prepare(settings, health, &readers_stop, &mut tasks)) => prepared,
+        prepared = Box::pin(prepare(settings, memory, health, &readers_stop, &mut tasks)) => prepared,
     };
     let result = match prepared {
         Ok(pump) => pump.run(stop).await,
@@ -149,6 +222,7 @@ async fn session(
 /// Connects to everything and decides where to go on.
 async fn prepare(
     settings: &Settings,
+    memory: &Memory,
     health: &Health,
     readers_stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
@@ -179,73 +253,62 @@ async fn prepare(
         sight,
         settings.sample_ratio,
         settings.kafka.partitions,
+        Arc::clone(&memory.oversize),
+        Arc::clone(&memory.started_over),
     ));
+    let again = settings.source.snapshot.mode == SnapshotMode::Always
+        && !memory.started_over.load(Ordering::Relaxed);
     let admin = Arc::new(Admin::new(&settings.kafka)?);
-    admin.ensure_topics(&[offsets_topic(&settings.pipeline)]).await?;
+    admin.ensure_topics(&own_topics(settings)).await?;
+    for topic in memory.oversize.careful_topics() {
+        if let Some(bytes) = admin.max_message_bytes(&topic).await? {
+            memory.oversize.limit(&topic, bytes);
+        }
+    }
     // From here on a twin is fenced, and what it left open is aborted: the offsets topic is at rest.
     let transactional_id = topic::transactional_id(&settings.pipeline);
     let producer = Transactional::open(&settings.kafka, &transactional_id).await?;
     let records = read_compacted(&settings.kafka, &topic::offsets(&settings.pipeline)).await?;
     let stored = state::read(&records, &database)?;
-    let position = match stored.position {
-        Some(position) => {
-            tracing::info!(position = %position.commit_lsn, "going on from the stored position");
-            position
-        }
-        None => {
-            // What was captured before is in the snapshots; everything after is streamed.
-            let max = log::tick(&mut sql).await?.max_lsn.unwrap_or(Lsn::ZERO);
-            tracing::info!(position = %max, "first start");
-            Position::end_of(max)
-        }
-    };
+    let fork = log::recovery_fork(&mut sql).await?;
+    let (position, policy) =
+        start_from(settings, &stored, &mut sql, fork.as_deref(), again).await?;
     let known: HashSet<i32> = discovery.instances.iter().map(|i| i.object_id).collect();
-    let chosen = choose(discovery, &stored, position)?;
+    let chosen = choose(discovery, &stored, position, policy)?;
+    let left: BTreeSet<TableId> = stored
+        .tables
+        .keys()
+        .filter(|id| !chosen.iter().any(|c| c.now.source.id() == *id))
+        .cloned()
+        .collect();
+    for id in &left {
+        tracing::warn!(table = %id, "a table that was replicated is not captured or not selected any more");
+    }
     let mut tables = Vec::new();
     for (number, table) in chosen.into_iter().enumerate() {
         tables.push(entry(number, table, &stored, &shared).await?);
     }
     let topics: Vec<TopicSpec> = tables
         .iter()
-        .map(|t: &TableEntry| table_topic(&t.active.topic, settings.kafka.partitions))
+        .filter(|t: &&TableEntry| !shared.config.is_signal_table(t.active.id()))
+        .map(|t| table_topic(&t.active.topic, settings.kafka.partitions))
         .collect();
     admin.ensure_topics(&topics).await?;
-    // Room for all tables that exist now and many that may come.
-    let (jobs, queue) = mpsc::channel(tables.len() + 1_000);
-    let messages = snapshot::start(&shared, queue, readers_stop, tasks);
-    for entry in &tables {
-        let SnapshotState::Running { after, rows } = &entry.state.snapshot else { continue };
-        shared.progress.left.fetch_add(1, Ordering::Relaxed);
-        let source = &entry.active.instance.source;
-        let progress = shared.progress.table(entry.active.id());
-        progress.total.store(source.approximate_rows.unwrap_or(0), Ordering::Relaxed);
-        progress.rows.store(*rows, Ordering::Relaxed);
-        let types: Vec<_> = source.table.key_columns().map(|c| c.ty).collect();
-        let after = match after {
-            None => None,
-            Some(json) => {
-                shared.progress.begun.store(true, Ordering::Relaxed);
-                let key = keys::from_json(json, &types);
-                if key.is_none() {
-                    tracing::warn!(table = %entry.active.id(), "the key has changed: the snapshot begins again");
-                }
-                key
-            }
-        };
-        let rows = if after.is_some() { *rows } else { 0 };
-        let job = Job { active: Arc::clone(&entry.active), after, rows };
-        if jobs.send(job).await.is_err() {
-            return Err(SourceError::Task("the snapshot readers ended".to_owned()));
-        }
-    }
-    let publisher = Publisher::new(
+    let intake = intake(settings, &stored).await?;
+    let jobs = Arc::new(Jobs::default());
+    let messages = snapshot::start(&shared, &jobs, readers_stop, tasks);
+    let mut publisher = Publisher::new(
         producer,
         &settings.pipeline,
         &database,
+        Arc::clone(&memory.oversize),
         settings.source.transaction.max_bytes,
         settings.source.transaction.max_age_ms,
         position,
     );
+    if let Some(fork) = fork.filter(|fork| stored.fork.as_ref() != Some(fork)) {
+        publisher.keep(&state::fork_key(&database), Some(&fork)).await?;
+    }
     Ok(Pump::new(Start {
         shared,
         health: health.clone(),
@@ -257,72 +320,49 @@ async fn prepare(
         jobs,
         messages,
         known,
+        left,
+        intake,
+        signals: stored.signals,
+        adhoc: stored.adhoc,
     }))
 }
 
-/// A table with the instance that is read now and those that take over later.
-#[derive(Debug, PartialEq)]
-struct Chosen {
-    now: CaptureInstance,
-    next: VecDeque<CaptureInstance>,
-}
-
-/// Which capture instance of each table goes on from the stored position.
-fn choose(
-    discovery: Discovery,
+/// Where to go on, and which tables that leaves incomplete.
+async fn start_from(
+    settings: &Settings,
     stored: &Stored,
-    position: Position,
-) -> Result<Vec<Chosen>, SourceError> {
-    if let Some(refused) = discovery.refused.first() {
-        return Err(SourceError::Table {
-            table: refused.table.clone(),
-            reason: format!(
-                "column {}: {}; leave it out by exclude_columns",
-                refused.column, refused.reason
-            ),
-        });
-    }
-    let mut by_table: BTreeMap<TableId, Vec<CaptureInstance>> = BTreeMap::new();
-    for instance in discovery.instances {
-        by_table.entry(instance.source.id().clone()).or_default().push(instance);
-    }
-    for id in stored.tables.keys().filter(|id| !by_table.contains_key(id)) {
-        tracing::warn!(table = %id, "a table that was replicated is not captured or not selected any more");
-    }
-    let mut chosen = Vec::new();
-    for (id, instances) in by_table {
-        let known = stored.tables.get(&id);
-        let same =
-            known.and_then(|state| instances.iter().position(|i| i.object_id == state.object_id));
-        let index = match (known, same) {
-            (_, Some(index)) => index,
-            // Another instance can take over if it has everything after our position.
-            (Some(state), None) => instances
-                .iter()
-                .position(|i| i.start_lsn.is_some_and(|start| start <= position.commit_lsn))
-                .ok_or_else(|| SourceError::InstanceReplaced {
-                    table: id.clone(),
-                    instance: state.instance.clone(),
-                })?,
-            // New to us: the newest instance has the newest columns.
-            (None, None) => instances
-                .iter()
-                .rposition(|i| i.start_lsn.is_some())
-                .unwrap_or(instances.len().saturating_sub(1)),
-        };
-        let mut later: VecDeque<CaptureInstance> = instances.into_iter().skip(index).collect();
-        let Some(now) = later.pop_front() else { continue };
-        if now.source.table.key.is_empty() {
-            return Err(SourceError::Table {
-                table: id,
-                reason: "it has neither a primary key nor a unique index without NULL among the captured \
-                         columns; add one, or leave the table out by exclude"
-                    .to_owned(),
-            });
+    sql: &mut Client,
+    fork: Option<&str>,
+    again: bool,
+) -> Result<(Position, Policy), SourceError> {
+    let mut policy =
+        Policy { resnapshot: settings.source.resnapshots(), all: again.then_some(All::Wanted) };
+    let max = log::tick(sql).await?.max_lsn;
+    let Some(position) = stored.position else {
+        // What was captured before is in the snapshots; everything after is streamed.
+        let max = max.unwrap_or(Lsn::ZERO);
+        tracing::info!(position = %max, "first start");
+        return Ok((Position::end_of(max), policy));
+    };
+    let lost = match (&stored.fork, fork, max) {
+        (Some(before), Some(now), _) if before != now => {
+            Some(SourceError::Restored { before: before.clone(), now: now.to_owned() })
         }
-        chosen.push(Chosen { now, next: later });
+        (_, _, Some(max)) if max < position.commit_lsn => {
+            Some(SourceError::WentBack { max, position: position.commit_lsn })
+        }
+        _ => None,
+    };
+    let Some(error) = lost else {
+        tracing::info!(position = %position.commit_lsn, "going on from the stored position");
+        return Ok((position, policy));
+    };
+    if !policy.resnapshot {
+        return Err(error);
     }
-    Ok(chosen)
+    tracing::error!(error = exit::chain_line(&error), "all tables are copied again");
+    policy.all = Some(All::OtherLog);
+    Ok((Position::end_of(max.unwrap_or(Lsn::ZERO)), policy))
 }
 
 /// A table with what is stored of it, or with its first state.
@@ -332,48 +372,85 @@ async fn entry(
     stored: &Stored,
     shared: &Shared,
 ) -> Result<TableEntry, SourceError> {
-    let Chosen { now, next } = chosen;
-    let before = stored.tables.get(now.source.id());
-    let mode = shared.config.snapshot.mode;
+    let Chosen { now, next, again } = chosen;
+    let id = now.source.id().clone();
+    let before = stored.tables.get(&id);
+    let is_signals = shared.config.is_signal_table(&id);
+    if let Some(again) = &again {
+        names::GAPS.add(u64::from(*again != Again::Wanted), &[("table", &id.to_string())]);
+        tracing::warn!(table = %id, reason = ?again, "the table is copied again");
+    }
+    let begins = again.is_some() || (before.is_none() && shared.config.snapshot.mode.copies());
     let state = TableState {
         instance: now.name.clone(),
         object_id: now.object_id,
         since: match before {
-            Some(state) if state.object_id == now.object_id => state.since.clone(),
+            Some(state) if again.is_none() && state.object_id == now.object_id => {
+                state.since.clone()
+            }
             Some(_) | None => now.start_lsn.map(|lsn| lsn.to_string()),
         },
-        snapshot: match (before, mode) {
-            (Some(state), _) => state.snapshot.clone(),
-            (None, SnapshotMode::NoData) => SnapshotState::Skipped,
-            (None, SnapshotMode::Initial | SnapshotMode::InitialOnly) => {
-                SnapshotState::Running { after: None, rows: 0 }
-            }
+        snapshot: match before {
+            _ if is_signals => SnapshotState::Skipped,
+            _ if begins => SnapshotState::begin(),
+            Some(state) => state.snapshot.clone(),
+            None => SnapshotState::Skipped,
         },
         micro_columns: before.map(|state| state.micro_columns.clone()).unwrap_or_default(),
+        reset: false,
     };
     if let SnapshotState::Done { rows } = state.snapshot {
-        let progress = shared.progress.table(now.source.id());
-        progress.rows.store(rows, Ordering::Relaxed);
-        progress.total.store(rows, Ordering::Relaxed);
-        progress.done.store(true, Ordering::Relaxed);
+        shared.progress.put(None, &id, Arc::new(TableProgress::new(rows, rows, true)));
     }
     for left_out in &now.source.left_out {
         tracing::info!(
-            table = %now.source.id(),
+            table = %id,
             column = left_out.column,
             reason = left_out.reason,
             "a column is not replicated"
         );
     }
     let changed = before != Some(&state);
-    let active = Active::new(
-        number,
-        now,
-        &shared.pipeline,
-        &shared.registry,
-        shared.options,
-        state.micro_columns.clone(),
-    )
-    .await?;
+    let active = if is_signals {
+        Active::unpublished(number, now, &shared.pipeline, shared.options)?
+    } else {
+        let micro_columns = state.micro_columns.clone();
+        let (registry, options) = (&shared.registry, shared.options);
+        Active::new(number, now, &shared.pipeline, registry, options, micro_columns).await?
+    };
     Ok(TableEntry { active: Arc::new(active), state, next, changed })
+}
+
+/// Opens the signals topic where the last session left it.
+async fn intake(settings: &Settings, stored: &Stored) -> Result<Option<Intake>, SourceError> {
+    if !settings.source.signals.kafka {
+        return Ok(None);
+    }
+    let topic = signals_topic(settings);
+    let group = format!("{}.signals", settings.pipeline);
+    let consumer = Consumer::open(&settings.kafka, &group).await?;
+    let from = stored.signals.next_offset.unwrap_or(EARLIEST);
+    consumer.assign(&[(topic.clone(), 0, from)]).await?;
+    Ok(Some(Intake { consumer, topic }))
+}
+
+/// Where signals come from.
+#[must_use]
+pub fn signals_topic(settings: &Settings) -> String {
+    settings.source.signals.topic.clone().unwrap_or_else(|| topic::signals(&settings.pipeline))
+}
+
+/// The pipeline's own topics.
+fn own_topics(settings: &Settings) -> Vec<TopicSpec> {
+    let plain =
+        |name: String| TopicSpec { name, partitions: 1, compacted: false, retention_ms: None };
+    let mut topics =
+        vec![offsets_topic(&settings.pipeline), plain(topic::notifications(&settings.pipeline))];
+    if settings.source.signals.kafka {
+        topics.push(plain(signals_topic(settings)));
+    }
+    if settings.source.heartbeat_interval_ms > 0 {
+        topics.push(plain(topic::heartbeat(&settings.pipeline)));
+    }
+    topics
 }

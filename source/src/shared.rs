@@ -6,16 +6,19 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use causeway_avro::{Options, Temporal};
 use causeway_change::{Lsn, TableId};
 use causeway_kafka::Registry;
 use causeway_sqlserver::{Client, Pool, SqlServerError, catalog::DatabaseFacts, log};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, config,
+    oversize::Oversize,
     window::{Scans, Windows},
 };
 
@@ -42,6 +45,12 @@ pub struct Shared {
     pub sample_ratio: f64,
     /// Partitions of topics that are created.
     pub partitions: i32,
+    /// What is known of records that are too large.
+    pub oversize: Arc<Oversize>,
+    /// With mode `always`: the tables of this process have begun their copies.
+    pub started_over: Arc<AtomicBool>,
+    /// True while no chunks are to be read.
+    pub snapshots_paused: watch::Sender<bool>,
     /// How far the snapshots are.
     pub progress: Progress,
     windows: Mutex<Windows>,
@@ -97,6 +106,8 @@ impl Shared {
         sight: Sight,
         sample_ratio: f64,
         partitions: i32,
+        oversize: Arc<Oversize>,
+        started_over: Arc<AtomicBool>,
     ) -> Self {
         let options = Options {
             temporal: match config.temporal {
@@ -115,9 +126,19 @@ impl Shared {
             sight,
             sample_ratio,
             partitions,
+            oversize,
+            started_over,
+            snapshots_paused: watch::Sender::new(false),
             progress: Progress::default(),
             windows: Mutex::new(Windows::default()),
         }
+    }
+
+    /// Waits until chunks may be read.
+    pub async fn may_read_chunks(&self) {
+        let mut paused = self.snapshots_paused.subscribe();
+        // The sender is ours, so it cannot be gone.
+        drop(paused.wait_for(|paused| !*paused).await);
     }
 
     /// The windows; held only as long as a key is noted.
@@ -126,18 +147,21 @@ impl Shared {
     }
 }
 
+type Copies = BTreeMap<(Option<String>, TableId), Arc<TableProgress>>;
+
 /// How far the snapshots are.
 #[derive(Debug, Default)]
 pub struct Progress {
-    tables: Mutex<BTreeMap<TableId, Arc<TableProgress>>>,
+    /// By the signal that asked for it (none: the first copy), and the table.
+    copies: Mutex<Copies>,
     /// True from the first row of all on.
     pub begun: AtomicBool,
-    /// Tables whose last chunk has not been read.
+    /// Tables whose first copy has not been read to its end.
     pub left: AtomicUsize,
 }
 
-/// How far one table is.
-#[derive(Debug, Default)]
+/// How far one copy of one table is.
+#[derive(Debug)]
 pub struct TableProgress {
     /// Rows read.
     pub rows: AtomicU64,
@@ -145,40 +169,109 @@ pub struct TableProgress {
     pub total: AtomicU64,
     /// True when its last chunk is published.
     pub done: AtomicBool,
+    /// Key ranges that are not read to their end.
+    pub parts_left: AtomicUsize,
+    /// Ends the reading.
+    pub stop: CancellationToken,
+    /// When it began, in this process, and at how many rows.
+    began: Instant,
+    began_at: u64,
+}
+
+impl TableProgress {
+    /// A copy that has come so far.
+    #[must_use]
+    pub fn new(rows: u64, total: u64, done: bool) -> Self {
+        Self {
+            rows: AtomicU64::new(rows),
+            total: AtomicU64::new(total),
+            done: AtomicBool::new(done),
+            parts_left: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
+            began: Instant::now(),
+            began_at: rows,
+        }
+    }
+
+    fn json(&self, paused: bool) -> serde_json::Value {
+        let rows = self.rows.load(Ordering::Relaxed);
+        let total = self.total.load(Ordering::Relaxed).max(rows);
+        let done = self.done.load(Ordering::Relaxed);
+        let state = match (done, self.stop.is_cancelled(), paused) {
+            (true, _, _) => "done",
+            (false, true, _) => "stopped",
+            (false, false, true) => "paused",
+            (false, false, false) => "running",
+        };
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        serde_json::json!({
+            "state": state,
+            "rows": rows,
+            "rows_about": total,
+            "percent": percent(done, rows, total),
+            "eta_s": (state == "running")
+                .then(|| eta_s(rows.saturating_sub(self.began_at), elapsed, total - rows))
+                .flatten(),
+        })
+    }
+}
+
+/// How much is done, in percent; 100 only at the end.
+fn percent(done: bool, rows: u64, total: u64) -> u64 {
+    match (done, total) {
+        (true, _) => 100,
+        (false, 0) => 0,
+        (false, total) => (rows.saturating_mul(100) / total).min(99),
+    }
+}
+
+/// Seconds that the rest takes at the speed so far; none before there is a speed.
+fn eta_s(read: u64, elapsed_ms: u64, left: u64) -> Option<u64> {
+    (read > 0).then(|| left.saturating_mul(elapsed_ms) / read / 1_000)
 }
 
 impl Progress {
-    /// The place where a table's progress is kept.
-    pub fn table(&self, id: &TableId) -> Arc<TableProgress> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tables.entry(id.clone()).or_default())
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `/status` shows of it.
-    #[must_use]
-    pub fn json(&self) -> serde_json::Value {
-        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = serde_json::Map::new();
-        for (id, progress) in tables.iter() {
-            let rows = progress.rows.load(Ordering::Relaxed);
-            let total = progress.total.load(Ordering::Relaxed);
-            let done = progress.done.load(Ordering::Relaxed);
-            let percent = match (done, total) {
-                (true, _) => 100,
-                (false, 0) => 0,
-                (false, total) => (rows.saturating_mul(100) / total).min(99),
-            };
-            all.insert(
-                id.to_string(),
-                serde_json::json!({
-                    "state": if done { "done" } else { "running" },
-                    "rows": rows,
-                    "rows_about": total.max(rows),
-                    "percent": percent,
-                }),
-            );
+    /// Keeps the progress of a copy, in the place of an older one of the same table.
+    pub fn put(&self, signal: Option<&str>, id: &TableId, progress: Arc<TableProgress>) {
+        let mut copies = self.copies();
+        copies.insert((signal.map(str::to_owned), id.clone()), progress);
+        // The page is for what goes on; of what signals asked for, the last hundred are kept.
+        let ended: Vec<_> = copies
+            .iter()
+            .filter(|((signal, _), p)| signal.is_some() && p.done.load(Ordering::Relaxed))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in ended.iter().take(ended.len().saturating_sub(100)) {
+            copies.remove(key);
         }
-        serde_json::Value::Object(all)
+    }
+
+    /// What `/status` shows of it: the first copies, and those that signals asked for.
+    #[must_use]
+    pub fn json(&self, paused: bool) -> (serde_json::Value, serde_json::Value) {
+        let mut first = serde_json::Map::new();
+        let mut asked = serde_json::Map::new();
+        for ((signal, id), progress) in self.copies().iter() {
+            let json = progress.json(paused);
+            match signal {
+                None => {
+                    first.insert(id.to_string(), json);
+                }
+                Some(signal) => {
+                    let tables = asked
+                        .entry(signal.clone())
+                        .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+                    if let Some(tables) = tables.as_object_mut() {
+                        tables.insert(id.to_string(), json);
+                    }
+                }
+            }
+        }
+        (first.into(), asked.into())
     }
 }
 
@@ -190,4 +283,19 @@ pub fn now_ns() -> i64 {
         .ok()
         .and_then(|since| i64::try_from(since.as_nanos()).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_never_complete_before_the_end() {
+        assert_eq!(percent(false, 0, 0), 0);
+        assert_eq!(percent(false, 50, 200), 25);
+        assert_eq!(percent(false, 500, 200), 99);
+        assert_eq!(percent(true, 1, 200), 100);
+        assert_eq!(eta_s(0, 1_000, 10), None);
+        assert_eq!(eta_s(100, 2_000, 300), Some(6));
+    }
 }

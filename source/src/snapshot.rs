@@ -1,57 +1,86 @@
 //! Reads tables in chunks of their key, while their changes are streamed.
 //!
-//! A reader copies one table after the other. For each chunk it opens a window, reads and encodes the rows,
-//! looks where the log and the capture job are, and hands the chunk to the pump, which publishes it when
-//! capture has passed that place ([`crate::window`]). Chunks follow one another without waiting for that;
-//! what waits is bounded by bytes.
+//! A *copy* of a table, the first one or one that a signal asked for, is divided into key ranges, *parts*,
+//! by a walk over the key's index; readers take part after part, of whatever table. For each chunk of a part a
+//! reader opens a window, reads and encodes the rows, looks where the log and the capture job are, and hands
+//! the chunk to the pump, which publishes it when capture has passed that place ([`crate::window`]). Chunks
+//! follow one another without waiting for that; what waits is bounded by bytes.
+//!
+//! Keys are compared and put in order by the server alone: its order of strings and GUIDs is its own.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use causeway_avro::{Envelope, Snapshot, SourceBlock};
-use causeway_change::{Lsn, Operation, Row, Value};
+use causeway_change::{ColumnType, Lsn, Operation, Row, Value};
 use causeway_observability::names::source as names;
 use causeway_service::retry::Backoff;
-use causeway_sqlserver::{Client, KeyRange, log, queries, rows};
+use causeway_sqlserver::{Client, KeyRange, Slice, log, queries, rows};
 use serde_json::Value as Json;
 use tokio::{
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     SourceError, keys,
-    shared::{Shared, VERSION, now_ns},
+    oversize::{Extent, leave_out_large, reason, record_id},
+    scope::Scope,
+    shared::{Shared, TableProgress, VERSION, now_ns},
+    state::Part,
     tables::Active,
     window::{Mark, Opened},
 };
 
-/// One table to copy, from a key on.
+/// Rows that a list of keys is read by.
+const KEYS_AT_ONCE: usize = 500;
+
+/// What a reader is to do.
 #[derive(Debug)]
 pub struct Job {
+    /// Which copy it belongs to, by the pump's number.
+    pub copy: u64,
     /// The table.
     pub active: Arc<Active>,
-    /// The last key that is published; none before the first.
-    pub after: Option<Vec<Value>>,
-    /// Rows read before a restart.
-    pub rows: u64,
+    /// What is read of it.
+    pub scope: Arc<Scope>,
+    /// Where progress is kept; also what ends the copy.
+    pub progress: Arc<TableProgress>,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Task {
+    /// Find the bounds of so many parts.
+    Divide(u64),
+    /// Read a part, with its number.
+    Read(usize, Part),
 }
 
 /// What a reader tells the pump.
 #[derive(Debug)]
 pub enum Message {
+    /// A table was divided: the last keys of all parts but the last.
+    Divided(u64, Vec<Json>),
     /// A chunk was read.
     Chunk(Chunk),
-    /// A table cannot be read.
-    Failed(SourceError),
+    /// A copy cannot go on.
+    Failed(u64, SourceError),
 }
 
 /// The encoded rows of a key range.
 #[derive(Debug)]
 pub struct Chunk {
+    /// The copy.
+    pub copy: u64,
+    /// The part.
+    pub part: usize,
     /// The table.
     pub active: Arc<Active>,
     /// Its window.
@@ -62,16 +91,25 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// For each row, where its key and where its value ends.
     pub ends: Vec<(usize, usize)>,
-    /// The last key.
-    pub last_key: Option<Json>,
-    /// Rows of the table read so far.
-    pub rows: u64,
-    /// Whether the table has no more.
+    /// Rows that Kafka does not take, by their number; their values are without what is large.
+    pub refused: BTreeMap<usize, Refused>,
+    /// The last key, from which the part goes on.
+    pub after: Option<Json>,
+    /// Whether the part has no more.
     pub is_last: bool,
     /// The `commit_lsn` of its rows.
     pub lsn: Lsn,
     /// Gives its bytes back to the readers when the chunk is published.
     pub permit: OwnedSemaphorePermit,
+}
+
+/// Why a row is for the dead letters.
+#[derive(Debug)]
+pub struct Refused {
+    /// Bytes of its record.
+    pub bytes: usize,
+    /// In words.
+    pub reason: String,
 }
 
 impl Chunk {
@@ -86,27 +124,58 @@ impl Chunk {
     }
 }
 
-/// Starts the readers. They end when `stop` is cancelled or the channel of jobs closes.
+/// What waits for a reader: at most a few parts of each copy.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    queue: Mutex<VecDeque<Job>>,
+    come: Notify,
+}
+
+impl Jobs {
+    /// Puts a job at the end.
+    pub fn push(&self, job: Job) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(job);
+        self.come.notify_one();
+    }
+
+    fn pop(&self) -> Option<Job> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = queue.pop_front();
+        if !queue.is_empty() {
+            self.come.notify_one();
+        }
+        job
+    }
+
+    async fn next(&self) -> Job {
+        loop {
+            if let Some(job) = self.pop() {
+                return job;
+            }
+            self.come.notified().await;
+        }
+    }
+}
+
+/// Starts the readers. They end when `stop` is cancelled.
 pub fn start(
     shared: &Arc<Shared>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: &Arc<Jobs>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<Message> {
     let (sender, messages) = mpsc::channel(64);
-    let jobs = Arc::new(Mutex::new(jobs));
     let kilobytes = shared.config.snapshot.window_bytes >> 10;
     let window = Arc::new(Semaphore::new(kilobytes));
     for _ in 0..shared.config.snapshot.readers {
         let reader = TableReader {
             shared: Arc::clone(shared),
             messages: sender.clone(),
-            stop: stop.clone(),
             window: Arc::clone(&window),
             kilobytes,
             client: None,
         };
-        tasks.spawn(reader.run(Arc::clone(&jobs)));
+        tasks.spawn(reader.run(Arc::clone(jobs), stop.clone()));
     }
     messages
 }
@@ -114,7 +183,6 @@ pub fn start(
 struct TableReader {
     shared: Arc<Shared>,
     messages: mpsc::Sender<Message>,
-    stop: CancellationToken,
     window: Arc<Semaphore>,
     kilobytes: usize,
     client: Option<Client>,
@@ -125,78 +193,166 @@ struct Read {
     mark: Mark,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
-    last_key: Option<Vec<Value>>,
+    refused: BTreeMap<usize, Refused>,
+    after: Option<Json>,
     is_last: bool,
     lsn: Lsn,
 }
 
+/// The types of the columns by which a copy is ordered.
+fn order_types(active: &Active, scope: &Scope) -> Vec<ColumnType> {
+    let columns = &active.instance.source.table.columns;
+    scope.order.iter().filter_map(|&i| columns.get(i)).map(|c| c.ty).collect()
+}
+
+/// True when the bounds of a part are still ones of the table's key.
+#[must_use]
+pub fn fits(active: &Active, scope: &Scope, part: &Part) -> bool {
+    if scope.keys.is_some() {
+        return part.after.as_ref().is_none_or(Json::is_u64);
+    }
+    let types = order_types(active, scope);
+    [&part.after, &part.upto]
+        .into_iter()
+        .flatten()
+        .all(|json| keys::from_json(json, &types).is_some())
+}
+
 impl TableReader {
-    async fn run(mut self, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
-        let stop = self.stop.clone();
+    async fn run(mut self, jobs: Arc<Jobs>, stop: CancellationToken) {
         loop {
-            let next = async { jobs.lock().await.recv().await };
             let job = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                job = next => job,
+                job = jobs.next() => job,
             };
-            let Some(job) = job else { return };
+            let copy = job.copy;
             // Nothing is lost when the read is dropped: it begins again at the stored key.
-            let copied = tokio::select! {
+            let done = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                copied = self.copy(job) => copied,
+                done = Box::pin(self.work(job)) => done,
             };
-            if let Err(error) = copied {
+            if let Err(error) = done {
                 // The pump has gone already when this fails.
-                drop(self.messages.send(Message::Failed(error)).await);
-                return;
+                drop(self.messages.send(Message::Failed(copy, error)).await);
             }
         }
     }
 
-    /// Copies one table.
-    async fn copy(&mut self, job: Job) -> Result<(), SourceError> {
-        let Job { active, mut after, mut rows } = job;
+    async fn work(&mut self, job: Job) -> Result<(), SourceError> {
+        let Job { copy, active, scope, progress, task } = job;
+        match task {
+            Task::Divide(parts) => {
+                let mut backoff = Backoff::default();
+                loop {
+                    match self.divide(&active, &scope, &progress, parts).await {
+                        Ok(bounds) => {
+                            // As above.
+                            drop(self.messages.send(Message::Divided(copy, bounds)).await);
+                            return Ok(());
+                        }
+                        Err(error) => self.wait(&active, error, &mut backoff).await?,
+                    }
+                }
+            }
+            Task::Read(number, part) => {
+                self.copy(copy, number, &active, &scope, &progress, part).await
+            }
+        }
+    }
+
+    /// Waits before another attempt; an error that does not pass is returned.
+    async fn wait(
+        &mut self,
+        active: &Active,
+        error: SourceError,
+        backoff: &mut Backoff,
+    ) -> Result<(), SourceError> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        self.client = None;
+        names::ERRORS.add(1, &[("part", error.part())]);
+        let wait = backoff.next();
+        tracing::warn!(
+            table = %active.id(),
+            error = causeway_service::exit::chain_line(&error),
+            wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            "a chunk of the snapshot could not be read; it is read again"
+        );
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Finds keys that divide a table into parts of about as many rows.
+    async fn divide(
+        &mut self,
+        active: &Active,
+        scope: &Scope,
+        progress: &TableProgress,
+        parts: u64,
+    ) -> Result<Vec<Json>, SourceError> {
+        let mut client = self.client().await?;
+        let source = &active.instance.source;
+        let step = progress.total.load(Ordering::Relaxed) / parts.max(1);
+        let mut bounds = Vec::new();
+        let mut range = KeyRange::default();
+        for _ in 1..parts {
+            if progress.stop.is_cancelled() {
+                break;
+            }
+            // Without the filter: what matters is where the work of reading lies.
+            let slice = Slice { order: &scope.order, range: &range, filter: None };
+            let Some(key) = rows::boundary(&mut client, source, slice, step).await? else { break };
+            bounds.push(keys::to_json(&key));
+            range.after = Some(key);
+        }
+        self.client = Some(client);
+        Ok(bounds)
+    }
+
+    /// Copies one part.
+    async fn copy(
+        &mut self,
+        copy: u64,
+        number: usize,
+        active: &Arc<Active>,
+        scope: &Scope,
+        progress: &TableProgress,
+        mut part: Part,
+    ) -> Result<(), SourceError> {
         let table = active.id().to_string();
-        let progress = self.shared.progress.table(active.id());
-        progress.rows.store(rows, Ordering::Relaxed);
-        tracing::info!(table, rows, "snapshot begins");
-        let started = Instant::now();
         let mut limit = u64::from(self.shared.config.snapshot.chunk_rows);
         let mut backoff = Backoff::default();
+        let mut counted = false;
         loop {
+            self.shared.may_read_chunks().await;
+            if progress.stop.is_cancelled() {
+                return Ok(());
+            }
             let window = self.shared.windows().open(active.number);
-            let read = match self.read(&active, after.clone(), limit).await {
+            let read = match &scope.keys {
+                None => self.read(active, scope, progress, &mut counted, &part, limit).await,
+                Some(keys) => self.read_keys(active, keys, &part).await,
+            };
+            let read = match read {
                 Ok(read) => read,
                 Err(error) => {
                     self.shared.windows().close(window);
-                    if !error.is_transient() {
-                        return Err(error);
-                    }
-                    self.client = None;
-                    names::ERRORS.add(1, &[("part", error.part())]);
-                    let wait = backoff.next();
-                    tracing::warn!(
-                        table,
-                        error = causeway_service::exit::chain_line(&error),
-                        wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                        "a chunk of the snapshot could not be read; it is read again"
-                    );
-                    tokio::time::sleep(wait).await;
+                    self.wait(active, error, &mut backoff).await?;
                     continue;
                 }
             };
             backoff.reset();
             let count = u64::try_from(read.ends.len()).unwrap_or(u64::MAX);
-            rows += count;
-            progress.rows.store(rows, Ordering::Relaxed);
+            progress.rows.fetch_add(count, Ordering::Relaxed);
             names::ROWS_READ.add(count, &[("table", &table), ("phase", "snapshot")]);
             // A chunk that was cut for its size says how many rows fit.
             if !read.is_last && count < limit {
                 limit = count.max(1);
             }
-            after = read.last_key.or(after);
+            part.after = read.after.or(part.after);
             let is_last = read.is_last;
             let kilobytes = (read.bytes.len() >> 10).clamp(1, self.kilobytes);
             let kilobytes = u32::try_from(kilobytes).unwrap_or(u32::MAX);
@@ -205,58 +361,89 @@ impl TableReader {
                 .await
                 .map_err(|error| SourceError::Task(error.to_string()))?;
             let chunk = Chunk {
-                active: Arc::clone(&active),
+                copy,
+                part: number,
+                active: Arc::clone(active),
                 window,
                 mark: read.mark,
                 bytes: read.bytes,
                 ends: read.ends,
-                last_key: after.as_deref().map(keys::to_json),
-                rows,
+                refused: read.refused,
+                after: part.after.clone(),
                 is_last,
                 lsn: read.lsn,
                 permit,
             };
-            if self.messages.send(Message::Chunk(chunk)).await.is_err() {
-                return Ok(());
-            }
-            if is_last {
-                self.shared.progress.left.fetch_sub(1, Ordering::Relaxed);
-                let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(table, rows, ms, "snapshot read");
+            if self.messages.send(Message::Chunk(chunk)).await.is_err() || is_last {
                 return Ok(());
             }
         }
     }
 
-    /// Reads one chunk. The window is open already.
+    async fn client(&mut self) -> Result<Client, SourceError> {
+        match self.client.take() {
+            Some(client) if !client.is_broken() => Ok(client),
+            Some(_) | None => self.connect().await,
+        }
+    }
+
+    async fn connect(&self) -> Result<Client, SourceError> {
+        let mut client = self.shared.pool.get().await?;
+        if self.shared.facts.snapshot_isolation {
+            // Writers are not held up and do not hold us up.
+            client.run(queries::use_snapshot_isolation()).await?;
+        }
+        Ok(client)
+    }
+
+    /// The log position that is written with the rows of a chunk.
+    async fn position(&self, client: &mut Client) -> Result<Lsn, SourceError> {
+        Ok(match self.shared.sight.log_end_lsn(client).await? {
+            Some(lsn) => lsn,
+            None => log::tick(client).await?.max_lsn.unwrap_or(Lsn::ZERO),
+        })
+    }
+
+    /// Where log and capture are after a read; the connection is kept.
+    async fn mark(&mut self, mut client: Client) -> Result<Mark, SourceError> {
+        if client.is_broken() {
+            client = self.connect().await?;
+        }
+        let sight = self.shared.sight;
+        let log_end = sight.log_end_lsn(&mut client).await?;
+        let scans = sight.newest_scan(&mut client).await?;
+        self.client = Some(client);
+        Ok(Mark { log_end, scans, at: Instant::now() })
+    }
+
+    /// Reads one chunk of a key range. The window is open already.
     async fn read(
         &mut self,
         active: &Active,
-        after: Option<Vec<Value>>,
+        scope: &Scope,
+        progress: &TableProgress,
+        counted: &mut bool,
+        part: &Part,
         limit: u64,
     ) -> Result<Read, SourceError> {
-        let mut client = match self.client.take() {
-            Some(client) if !client.is_broken() => client,
-            Some(_) | None => self.connect().await?,
-        };
-        let shared = &self.shared;
-        let sight = shared.sight;
-        let lsn = match sight.log_end_lsn(&mut client).await? {
-            Some(lsn) => lsn,
-            None => log::tick(&mut client).await?.max_lsn.unwrap_or(Lsn::ZERO),
-        };
+        let mut client = self.client().await?;
+        let lsn = self.position(&mut client).await?;
+        let shared = Arc::clone(&self.shared);
         let source = &active.instance.source;
-        let is_first_of_table = after.is_none();
-        let range = KeyRange { after, upto: None };
+        let types = order_types(active, scope);
+        let bound = |json: &Option<Json>| json.as_ref().and_then(|j| keys::from_json(j, &types));
+        let range = KeyRange { after: bound(&part.after), upto: bound(&part.upto) };
+        let is_first_of_table = range.after.is_none();
+        let slice = Slice { order: &scope.order, range: &range, filter: scope.filter.as_deref() };
         // Every reader may hold one chunk that the window does not count yet.
         let bytes_max = shared.config.snapshot.window_bytes / (2 * shared.config.snapshot.readers);
-        let mut encoder = ChunkEncoder::new(shared, active, lsn);
+        let mut encoder = ChunkEncoder::new(&shared, active, lsn, scope.by_signal);
         let mut is_last = true;
-        let mut last_key = None;
+        let mut last_key: Option<Vec<Value>> = None;
         {
             // One row more than wanted says whether there is more.
             let mut stream =
-                rows::stream_table(&mut client, source, &range, Some(limit + 1)).await?;
+                rows::stream_slice(&mut client, source, slice, Some(limit + 1)).await?;
             let mut held: Option<Row> = None;
             let mut count = 0;
             while let Some(row) = stream.next_row().await? {
@@ -273,34 +460,52 @@ impl TableReader {
                     break;
                 }
                 count += 1;
-                last_key =
-                    Some(source.table.key.iter().filter_map(|&i| row.get(i).cloned()).collect());
+                last_key = Some(scope.order.iter().filter_map(|&i| row.get(i).cloned()).collect());
                 held = Some(row);
+            }
+            // The reader that ends the last part has the table's last row.
+            let mut ends_table = false;
+            if is_last && !*counted {
+                *counted = true;
+                ends_table = progress.parts_left.fetch_sub(1, Ordering::Relaxed) == 1;
             }
             if let Some(row) = held {
                 let first = is_first_of_table && count == 1;
-                encoder.put(&row, encoder.place(first, is_last)).await?;
+                encoder.put(&row, encoder.place(first, ends_table)).await?;
+            }
+            if ends_table && !scope.by_signal {
+                shared.progress.left.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        if client.is_broken() {
-            client = self.connect().await?;
-        }
-        let log_end = sight.log_end_lsn(&mut client).await?;
-        let scans = sight.newest_scan(&mut client).await?;
-        let mark = Mark { log_end, scans, at: Instant::now() };
-        self.client = Some(client);
-        let ChunkEncoder { mut bytes, ends, .. } = encoder;
+        let mark = self.mark(client).await?;
+        let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
         bytes.shrink_to_fit();
-        Ok(Read { mark, bytes, ends, last_key, is_last, lsn })
+        let after = last_key.as_deref().map(keys::to_json);
+        Ok(Read { mark, bytes, ends, refused, after, is_last, lsn })
     }
 
-    async fn connect(&self) -> Result<Client, SourceError> {
-        let mut client = self.shared.pool.get().await?;
-        if self.shared.facts.snapshot_isolation {
-            // Writers are not held up and do not hold us up.
-            client.run(queries::use_snapshot_isolation()).await?;
+    /// Reads the rows of some keys of a list; a key without a row gives nothing.
+    async fn read_keys(
+        &mut self,
+        active: &Active,
+        keys: &[Vec<Value>],
+        part: &Part,
+    ) -> Result<Read, SourceError> {
+        let mut client = self.client().await?;
+        let lsn = self.position(&mut client).await?;
+        let shared = Arc::clone(&self.shared);
+        let done = part.after.as_ref().and_then(Json::as_u64).unwrap_or(0);
+        let done = usize::try_from(done).unwrap_or(usize::MAX).min(keys.len());
+        let upto = (done + KEYS_AT_ONCE).min(keys.len());
+        let wanted = keys.get(done..upto).unwrap_or_default();
+        let mut encoder = ChunkEncoder::new(&shared, active, lsn, true);
+        for row in rows::select_by_keys(&mut client, &active.instance.source, wanted).await? {
+            encoder.put(&row, Snapshot::Incremental).await?;
         }
-        Ok(client)
+        let mark = self.mark(client).await?;
+        let ChunkEncoder { bytes, ends, refused, .. } = encoder;
+        let after = Some(Json::from(upto));
+        Ok(Read { mark, bytes, ends, refused, after, is_last: upto >= keys.len(), lsn })
     }
 }
 
@@ -309,19 +514,31 @@ struct ChunkEncoder<'a> {
     shared: &'a Shared,
     active: &'a Active,
     lsn: Lsn,
+    by_signal: bool,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
+    refused: BTreeMap<usize, Refused>,
 }
 
 impl<'a> ChunkEncoder<'a> {
-    fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn) -> Self {
-        Self { shared, active, lsn, bytes: Vec::new(), ends: Vec::new() }
+    fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn, by_signal: bool) -> Self {
+        Self {
+            shared,
+            active,
+            lsn,
+            by_signal,
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            refused: BTreeMap::new(),
+        }
     }
 
     /// Debezium's word for a row's place in the snapshot.
     fn place(&self, first: bool, last: bool) -> Snapshot {
         let progress = &self.shared.progress;
-        if first && !progress.begun.swap(true, Ordering::Relaxed) {
+        if self.by_signal {
+            Snapshot::Incremental
+        } else if first && !progress.begun.swap(true, Ordering::Relaxed) {
             Snapshot::First
         } else if last && progress.left.load(Ordering::Relaxed) == 1 {
             Snapshot::Last
@@ -335,7 +552,33 @@ impl<'a> ChunkEncoder<'a> {
     }
 
     async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
-        let Self { shared, active, lsn, bytes, ends } = self;
+        let start = self.bytes.len();
+        let key_end = self.encode(row, snapshot, start).await?;
+        let size = self.bytes.len() - start;
+        let oversize = &self.shared.oversize;
+        let id = || {
+            let key = self.bytes.get(start..key_end).unwrap_or_default();
+            record_id(&self.active.topic, key, None, Extent::Whole)
+        };
+        if !oversize.fits(size) || oversize.is_refused(id) {
+            let mut row = row.clone();
+            let left_out = leave_out_large(&mut row, &self.active.instance.source.table);
+            let reason = reason(&self.active.topic, size, &left_out);
+            self.encode(&row, snapshot, start).await?;
+            self.refused.insert(self.ends.len(), Refused { bytes: size, reason });
+        }
+        self.ends.push((key_end, self.bytes.len()));
+        Ok(())
+    }
+
+    /// Writes key and value from `start` on, and gives where the key ends.
+    async fn encode(
+        &mut self,
+        row: &Row,
+        snapshot: Snapshot,
+        start: usize,
+    ) -> Result<usize, SourceError> {
+        let Self { shared, active, lsn, bytes, .. } = self;
         let now = now_ns();
         let table = &active.instance.source.table;
         let envelope = Envelope {
@@ -356,7 +599,6 @@ impl<'a> ChunkEncoder<'a> {
             },
             ts_ns: now,
         };
-        let start = bytes.len();
         let mut key_end = start;
         active
             .encode(&shared.registry, *lsn, |codec| {
@@ -368,8 +610,7 @@ impl<'a> ChunkEncoder<'a> {
                 codec.encoder.encode_value(&envelope, codec.value_id, bytes)
             })
             .await?;
-        ends.push((key_end, bytes.len()));
-        Ok(())
+        Ok(key_end)
     }
 }
 

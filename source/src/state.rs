@@ -9,8 +9,11 @@
 //!   `"written_ms"`, when it was written.
 //! * `["table","<database>","<schema>","<table>"]`: the capture instance, from where it is complete, and how
 //!   far the table's snapshot has come: [`TableState`].
+//! * `["signals","<database>"]`: which signals are done, and what they switched: [`SignalState`].
+//! * `["adhoc","<database>","<signal>"]`: a snapshot that a signal asked for, until it ends: [`Adhoc`].
+//! * `["fork","<database>"]`: the recovery fork of the log, which a restore changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use causeway_change::{Lsn, Position, TableId};
 use serde::{Deserialize, Serialize};
@@ -34,6 +37,10 @@ pub struct TableState {
     /// `datetime2(7)` columns that are written in microseconds, because a value did not fit nanoseconds.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub micro_columns: BTreeSet<String>,
+    /// An operator asked for another snapshot: the next start takes the table as if it were new, whatever
+    /// the snapshot mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }
 
 impl TableState {
@@ -50,13 +57,16 @@ impl TableState {
 pub enum SnapshotState {
     /// None was wanted.
     Skipped,
-    /// Chunks up to a key are published.
+    /// Some chunks may be published.
     Running {
-        /// The last key of the last chunk that is published ([`crate::keys::to_json`]); none before the
-        /// first.
-        after: Option<Json>,
-        /// Rows read so far.
+        /// Rows published so far.
         rows: u64,
+        /// The key ranges that are left; none before the table is divided.
+        #[serde(default)]
+        parts: Option<Vec<Part>>,
+        /// Where the one range that is left begins: how version 0.1 wrote `parts`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Json>,
     },
     /// All chunks are published.
     Done {
@@ -66,6 +76,33 @@ pub enum SnapshotState {
 }
 
 impl SnapshotState {
+    /// Before the first row.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self::Running { rows: 0, parts: None, after: None }
+    }
+
+    /// The rows that are published.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Skipped => 0,
+            Self::Running { rows, .. } | Self::Done { rows } => *rows,
+        }
+    }
+
+    /// The key ranges that are left; none when the table must be divided first.
+    #[must_use]
+    pub fn parts(&self) -> Option<Vec<Part>> {
+        match self {
+            Self::Running { parts: None, after: Some(after), .. } => {
+                Some(vec![Part { after: Some(after.clone()), upto: None }])
+            }
+            Self::Running { parts, .. } => parts.clone(),
+            Self::Skipped | Self::Done { .. } => Some(Vec::new()),
+        }
+    }
+
     /// True while rows of the table may still be read.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -73,13 +110,86 @@ impl SnapshotState {
     }
 }
 
+/// A key range whose rows are not all published.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The last key that is published ([`crate::keys::to_json`]), or of the range before; none at the
+    /// table's beginning. For a list of keys, how many are done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Json>,
+    /// The last key of the range; none at the table's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upto: Option<Json>,
+}
+
+/// What signals have done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignalState {
+    /// The next record of the signals topic.
+    pub next_offset: Option<i64>,
+    /// Names of the last signals.
+    pub done: VecDeque<String>,
+    /// Nothing is read.
+    pub paused: bool,
+    /// No chunks are read.
+    pub snapshots_paused: bool,
+}
+
+impl SignalState {
+    /// Remembers a signal; the names of the last thousand are kept.
+    pub fn remember(&mut self, id: String) {
+        self.done.push_back(id);
+        while self.done.len() > 1_000 {
+            self.done.pop_front();
+        }
+    }
+}
+
+/// A snapshot that a signal asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Adhoc {
+    /// The tables that are left.
+    pub tables: Vec<AdhocTable>,
+}
+
+/// One table of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdhocTable {
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub name: String,
+    /// A condition in T-SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// A column by which the rows are ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surrogate_key: Option<String>,
+    /// Only these keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<Json>>,
+    /// How far it has come.
+    pub snapshot: SnapshotState,
+}
+
 /// Everything that is stored for one database.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
     /// Where to go on; `None` at the first start.
     pub position: Option<Position>,
+    /// When it was written, in milliseconds since 1970, UTC.
+    pub written_ms: Option<i64>,
+    /// Whether the source that wrote it ended in order after it.
+    pub stopped: bool,
     /// The tables that are known.
     pub tables: BTreeMap<TableId, TableState>,
+    /// What signals have done.
+    pub signals: SignalState,
+    /// Snapshots that signals asked for and that have not ended, by the signal.
+    pub adhoc: BTreeMap<String, Adhoc>,
+    /// The recovery fork of the log.
+    pub fork: Option<String>,
 }
 
 /// The key of the position's record.
@@ -90,8 +200,8 @@ pub fn position_key(database: &str) -> String {
 
 /// The value of the position's record.
 #[must_use]
-pub fn position_value(position: &Position, written_ms: i64) -> String {
-    let value = if position.is_transaction_end() {
+pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> String {
+    let mut value = if position.is_transaction_end() {
         json!({
             "commit_lsn": position.commit_lsn.to_string(),
             "transaction_end": true,
@@ -107,6 +217,9 @@ pub fn position_value(position: &Position, written_ms: i64) -> String {
             "written_ms": written_ms,
         })
     };
+    if stopped && let Some(fields) = value.as_object_mut() {
+        fields.insert("stopped".to_owned(), Json::Bool(true));
+    }
     value.to_string()
 }
 
@@ -142,8 +255,53 @@ pub fn table_key(database: &str, table: &TableId) -> String {
 /// The value of a table's record.
 #[must_use]
 pub fn table_value(state: &TableState) -> String {
-    // A struct of strings, numbers and JSON always has a JSON form.
-    serde_json::to_string(state).unwrap_or_default()
+    to_text(state)
+}
+
+/// The key of the record of the signals.
+#[must_use]
+pub fn signals_key(database: &str) -> String {
+    json!(["signals", database]).to_string()
+}
+
+/// The key of the record of a snapshot that a signal asked for.
+#[must_use]
+pub fn adhoc_key(database: &str, id: &str) -> String {
+    json!(["adhoc", database, id]).to_string()
+}
+
+/// The key of the record of the recovery fork.
+#[must_use]
+pub fn fork_key(database: &str) -> String {
+    json!(["fork", database]).to_string()
+}
+
+/// The value of a record that is a struct of strings, numbers and JSON: it always has a JSON form.
+#[must_use]
+pub fn to_text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The database that a record speaks of; the second part of every key.
+fn database_of(key: &[u8]) -> Option<String> {
+    let parts = serde_json::from_slice::<Vec<String>>(key).ok()?;
+    parts.into_iter().nth(1)
+}
+
+/// The databases that the records speak of.
+#[must_use]
+pub fn databases(records: &BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeSet<String> {
+    records.keys().filter_map(|key| database_of(key)).collect()
+}
+
+/// The keys of all records of a database.
+#[must_use]
+pub fn keys_of(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Vec<String> {
+    records
+        .keys()
+        .filter(|key| database_of(key).as_deref() == Some(database))
+        .filter_map(|key| String::from_utf8(key.clone()).ok())
+        .collect()
 }
 
 /// Reads the records of one database; those of others and of kinds that came later are left alone.
@@ -161,11 +319,25 @@ pub fn read(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Result<Stor
                 let value: Json =
                     serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
                 stored.position = Some(parse_position(&value).map_err(wrong)?);
+                stored.written_ms = value.get("written_ms").and_then(Json::as_i64);
+                stored.stopped = value.get("stopped").and_then(Json::as_bool) == Some(true);
             }
             ["table", of, schema, name] if of == database => {
                 let state: TableState =
                     serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
                 stored.tables.insert(TableId::new(schema, name), state);
+            }
+            ["signals", of] if of == database => {
+                stored.signals =
+                    serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+            }
+            ["adhoc", of, id] if of == database => {
+                let adhoc =
+                    serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+                stored.adhoc.insert(id.to_owned(), adhoc);
+            }
+            ["fork", of] if of == database => {
+                stored.fork = Some(String::from_utf8_lossy(value).into_owned());
             }
             _ => {}
         }
@@ -182,8 +354,16 @@ mod tests {
             instance: "dbo_orders".to_owned(),
             object_id: 7,
             since: Some(Lsn::from_parts(1, 2, 3).to_string()),
-            snapshot: SnapshotState::Running { after: Some(json!([7, "x"])), rows: 20 },
+            snapshot: SnapshotState::Running {
+                rows: 20,
+                parts: Some(vec![
+                    Part { after: None, upto: Some(json!([7, "x"])) },
+                    Part { after: Some(json!([9, "y"])), upto: None },
+                ]),
+                after: None,
+            },
             micro_columns: BTreeSet::from(["valid_to".to_owned()]),
+            reset: false,
         }
     }
 
@@ -197,7 +377,10 @@ mod tests {
         };
         for position in [inside, Position::end_of(Lsn::from_parts(1, 2, 3))] {
             let records = BTreeMap::from([
-                (position_key("shop").into_bytes(), position_value(&position, 12).into_bytes()),
+                (
+                    position_key("shop").into_bytes(),
+                    position_value(&position, 12, true).into_bytes(),
+                ),
                 (
                     table_key("shop", &TableId::new("dbo", "orders")).into_bytes(),
                     table_value(&state()).into_bytes(),
@@ -207,9 +390,55 @@ mod tests {
             ]);
             let stored = read(&records, "shop").unwrap();
             assert_eq!(stored.position, Some(position));
+            assert_eq!((stored.written_ms, stored.stopped), (Some(12), true));
+            assert_eq!(
+                databases(&records),
+                BTreeSet::from(["other".to_owned(), "shop".to_owned()])
+            );
+            assert_eq!(keys_of(&records, "shop").len(), 2);
             assert_eq!(stored.tables[&TableId::new("dbo", "orders")], state());
         }
         assert_eq!(read(&BTreeMap::new(), "shop").unwrap(), Stored::default());
+    }
+
+    #[test]
+    fn what_version_0_1_wrote_is_understood() {
+        let text = r#"{"instance":"i","object_id":7,"since":null,
+            "snapshot":{"state":"running","after":[7],"rows":20}}"#;
+        let state: TableState = serde_json::from_str(text).unwrap();
+        assert_eq!(state.snapshot.rows(), 20);
+        assert_eq!(
+            state.snapshot.parts(),
+            Some(vec![Part { after: Some(json!([7])), upto: None }])
+        );
+        assert_eq!(SnapshotState::begin().parts(), None);
+    }
+
+    #[test]
+    fn signals_and_what_they_asked_for_come_back() {
+        let mut signals = SignalState { next_offset: Some(7), ..SignalState::default() };
+        (0..1_500).for_each(|i| signals.remember(i.to_string()));
+        assert_eq!((signals.done.len(), signals.done.back().unwrap().as_str()), (1_000, "1499"));
+        let adhoc = Adhoc {
+            tables: vec![AdhocTable {
+                schema: "dbo".to_owned(),
+                name: "t".to_owned(),
+                filter: Some("a = 'ä'".to_owned()),
+                surrogate_key: None,
+                keys: Some(vec![json!({"id": 7})]),
+                snapshot: SnapshotState::begin(),
+            }],
+        };
+        let records = BTreeMap::from([
+            (signals_key("d").into_bytes(), to_text(&signals).into_bytes()),
+            (adhoc_key("d", "my \"id\"").into_bytes(), to_text(&adhoc).into_bytes()),
+            (fork_key("d").into_bytes(), b"ABC".to_vec()),
+        ]);
+        let stored = read(&records, "d").unwrap();
+        assert_eq!(stored.signals, signals);
+        assert_eq!(stored.adhoc["my \"id\""], adhoc);
+        assert_eq!(stored.fork.as_deref(), Some("ABC"));
+        assert_eq!(read(&records, "e").unwrap(), Stored::default());
     }
 
     #[test]

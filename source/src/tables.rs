@@ -58,6 +58,23 @@ impl Active {
         Ok(Self { number, instance, topic, codec, widening, options })
     }
 
+    /// A table that is read and not published: no schema is registered.
+    pub fn unpublished(
+        number: usize,
+        instance: CaptureInstance,
+        prefix: &str,
+        options: Options,
+    ) -> Result<Self, SourceError> {
+        let table = &instance.source.table;
+        let topic = topic::table(prefix, &table.database, &table.id);
+        let micro_columns = BTreeSet::new();
+        let encoder = Encoder::new(table, &topic, &options, &micro_columns).map_err(|source| {
+            SourceError::Schema { table: table.id.clone(), source: Box::new(source) }
+        })?;
+        let codec = Codec { encoder, key_id: 0, value_id: 0, micro_columns };
+        Ok(Self { number, instance, topic, codec: RwLock::new(Arc::new(codec)), options })
+    }
+
     /// Schema and name.
     #[must_use]
     pub fn id(&self) -> &TableId {

@@ -3,9 +3,15 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod gaps;
+mod offsets;
 mod order;
+mod oversize;
+mod parts;
 mod restart;
 mod rig;
+mod schema;
+mod signals;
 mod snapshot;
 
 use std::time::Duration;

@@ -9,13 +9,13 @@ use std::{
 
 use causeway_avro::{Decoded, Decoder, frame};
 use causeway_change::{Operation, Row, TableId, Value};
-use causeway_kafka::{Consumer, Registry, RegistryConfig, consumer::EARLIEST, topic};
+use causeway_kafka::{Consumer, Message, Registry, RegistryConfig, consumer::EARLIEST, topic};
 use causeway_sqlserver::{Client, KeyRange, Patterns, Selection, catalog, rows::stream_table};
 use causeway_tests::{
     config::Config,
     kafka::Kafka,
     names,
-    process::Proc,
+    process::{self, Ended, Proc},
     registry, shared,
     sqlserver::{self, SqlServer},
     wait,
@@ -54,6 +54,49 @@ impl Rig {
 
     pub(crate) fn start(&self) -> Proc {
         Proc::start("causeway-source", &["run"], &self.write()).unwrap()
+    }
+
+    /// Runs another command of the source to its end.
+    pub(crate) async fn command(&self, args: &[&str]) -> Ended {
+        process::run("causeway-source", args, &self.write(), LIMIT).await.unwrap()
+    }
+
+    /// Every committed record of a topic of the pipeline, by its short name.
+    pub(crate) async fn records(&self, topic: &str, at_least: usize) -> Vec<Message> {
+        let topic = format!("{}.{topic}", self.name);
+        let config = causeway_kafka::Config::new(self.kafka.bootstrap());
+        let mut consumer = Consumer::open(&config, &names::unique("records")).await.unwrap();
+        wait::until("the topic", LIMIT, || async {
+            let known = consumer.topics(&topic).await?;
+            Ok(known.into_iter().find(|t| t.name == topic && t.partitions > 0))
+        })
+        .await
+        .unwrap();
+        consumer.assign(&[(topic, 0, EARLIEST)]).await.unwrap();
+        let mut records = Vec::new();
+        let end = Instant::now() + LIMIT;
+        loop {
+            let batch = consumer.next_batch();
+            match tokio::time::timeout(Duration::from_millis(500), batch).await {
+                Ok(batch) => records.extend(batch.unwrap()),
+                Err(_) if records.len() >= at_least => break,
+                Err(_) => {}
+            }
+            assert!(Instant::now() < end, "{} of {at_least} records came", records.len());
+        }
+        records
+    }
+
+    /// The notifications so far, in few words; at least some.
+    pub(crate) async fn notifications(&self, at_least: usize) -> Vec<String> {
+        let records = self.records("notifications", at_least).await;
+        let words = |message: &Message| {
+            let json: serde_json::Value =
+                serde_json::from_slice(message.value.as_ref().unwrap()).unwrap();
+            let text = |field: &str| json[field].as_str().unwrap().to_owned();
+            format!("{} {}", text("aggregate_type"), text("type"))
+        };
+        records.iter().map(words).collect()
     }
 
     pub(crate) async fn client(&self) -> sqlserver::Client {
@@ -135,6 +178,7 @@ impl Rig {
             registry,
             by_topic,
             decoders: HashMap::new(),
+            keys: HashMap::new(),
             tables: BTreeMap::new(),
             seen: BTreeSet::new(),
             events: Vec::new(),
@@ -189,6 +233,8 @@ pub(crate) struct Reader {
     registry: Registry,
     by_topic: HashMap<String, String>,
     decoders: HashMap<u32, Arc<Decoder>>,
+    /// Key columns of tables whose key is not the first.
+    pub(crate) keys: HashMap<String, Vec<usize>>,
     pub(crate) tables: BTreeMap<String, BTreeMap<String, Row>>,
     /// Position of every streamed event: none may come twice.
     seen: BTreeSet<String>,
@@ -217,8 +263,8 @@ impl Reader {
 
     fn apply(&mut self, table: &str, decoded: Decoded, headers: Vec<String>) {
         let row = decoded.after.as_ref().or(decoded.before.as_ref()).unwrap();
-        // The tests' tables have their key first.
-        let key = key_text(&[0], row);
+        // Most tables of the tests have their key first.
+        let key = key_text(self.keys.get(table).map_or(&[0][..], Vec::as_slice), row);
         if !decoded.source.snapshot {
             let at = format!(
                 "{table} {key} {:?} {:?} {:?}",

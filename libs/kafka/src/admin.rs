@@ -176,7 +176,16 @@ impl Admin {
         }
     }
 
-    async fn check_compacted(&self, name: &str) -> Result<(), Error> {
+    /// The largest batch of records that a topic takes, in bytes; none when the user may not look.
+    ///
+    /// # Errors
+    /// [`Error::Client`] when no broker answers.
+    pub async fn max_message_bytes(&self, name: &str) -> Result<Option<usize>, Error> {
+        Ok(self.topic_setting(name, "max.message.bytes").await?.and_then(|text| text.parse().ok()))
+    }
+
+    /// One setting of a topic; none when the user may not look.
+    async fn topic_setting(&self, name: &str, setting: &str) -> Result<Option<String>, Error> {
         let doing = || format!("read the configuration of topic {name}");
         let described = self
             .client
@@ -189,25 +198,30 @@ impl Admin {
                 Error::client(doing(), name, source, self.reader.client().context().hint())
             })?;
         for resource in described {
-            let policy = match resource {
+            match resource {
                 Ok(resource) => {
-                    resource.get("cleanup.policy").and_then(|entry| entry.value.clone())
+                    return Ok(resource.get(setting).and_then(|entry| entry.value.clone()));
                 }
                 // Without the right to look, the operator is trusted.
-                Err(RDKafkaErrorCode::TopicAuthorizationFailed) => continue,
+                Err(RDKafkaErrorCode::TopicAuthorizationFailed) => {}
                 Err(code) => {
                     return Err(Error::client(doing(), name, KafkaError::AdminOp(code), None));
                 }
-            };
-            if policy.is_some_and(|policy| policy != "compact") {
-                return Err(Error::Topic {
-                    topic: name.to_owned(),
-                    reason:
-                        "must be compacted, or what it keeps is deleted in time: kafka-configs \
-                             --alter --add-config cleanup.policy=compact"
-                            .to_owned(),
-                });
             }
+        }
+        Ok(None)
+    }
+
+    async fn check_compacted(&self, name: &str) -> Result<(), Error> {
+        let policy = self.topic_setting(name, "cleanup.policy").await?;
+        if policy.is_some_and(|policy| policy != "compact") {
+            return Err(Error::Topic {
+                topic: name.to_owned(),
+                reason:
+                    "must be compacted, or what it keeps is deleted in time: kafka-configs --alter \
+                     --add-config cleanup.policy=compact"
+                        .to_owned(),
+            });
         }
         Ok(())
     }

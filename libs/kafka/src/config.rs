@@ -158,6 +158,13 @@ impl Config {
         Ok(())
     }
 
+    /// Bytes of key, value and headers above which our own producers refuse a record.
+    #[must_use]
+    pub fn message_max_bytes(&self) -> usize {
+        let set = self.properties.get("message.max.bytes").and_then(|text| text.parse().ok());
+        set.or_else(|| MESSAGE_MAX_BYTES.parse().ok()).unwrap_or(usize::MAX)
+    }
+
     /// What every client has in common; the user's properties come last and win.
     fn common(&self, own: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();

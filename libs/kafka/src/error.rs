@@ -173,6 +173,27 @@ impl Error {
         }
     }
 
+    /// Whether a record, or a batch of them, is larger than the client, the topic or the broker takes.
+    /// The same records fail again and again; after an abort others can be sent.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        match self {
+            Self::Client { source, .. }
+            | Self::Delivery { source, .. }
+            | Self::Transaction { source, .. } => {
+                source.rdkafka_error_code().is_some_and(|code| TOO_LARGE.contains(&code))
+            }
+            Self::Config(_)
+            | Self::Rights { .. }
+            | Self::Login { .. }
+            | Self::MissingTopic { .. }
+            | Self::Topic { .. }
+            | Self::Gap { .. }
+            | Self::Timeout { .. }
+            | Self::Closed { .. } => false,
+        }
+    }
+
     /// Whether another producer with the same transactional id has taken over.
     ///
     /// A twin is sometimes noticed first by a delivery that wants an abort
@@ -299,6 +320,10 @@ fn classify(code: RDKafkaErrorCode, fatal: bool, requires_abort: bool, retriable
 /// given up a transaction that took too long, and only the abort tells which it was.
 const FENCED: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::Fenced, RDKafkaErrorCode::ProducerFenced];
 
+/// A record, or a batch of them, is too large.
+const TOO_LARGE: [RDKafkaErrorCode; 2] =
+    [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::MessageBatchTooLarge];
+
 /// Failed deliveries that an abort and another try mend, besides what is transient anyway.
 const AFTER_ABORT: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::InvalidProducerEpoch,
@@ -408,7 +433,8 @@ mod tests {
         assert!(maybe_fenced.needs_abort() && maybe_fenced.is_transient());
         for transactional in [false, true] {
             let too_large = delivery(RDKafkaErrorCode::MessageSizeTooLarge, transactional);
-            assert!(!too_large.is_transient());
+            assert!(!too_large.is_transient() && too_large.is_too_large());
+            assert!(!delivery(RDKafkaErrorCode::MessageTimedOut, transactional).is_too_large());
         }
     }
 }

@@ -182,6 +182,27 @@ impl Transactional {
         Ok(())
     }
 
+    /// Waits until the broker has everything that was sent, so that a record that is sent next is alone.
+    ///
+    /// # Errors
+    /// [`Error::Delivery`] when a record of this transaction failed, [`Error::Timeout`] after a minute.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        while self.inner.producer.in_flight_count() > 0 {
+            self.inner.producer.poll(Duration::ZERO);
+            self.inner.check_deliveries()?;
+            if started.elapsed() > SEND_LIMIT {
+                return Err(Error::Timeout {
+                    doing: format!("deliver the records of a transaction of {}", self.inner.id),
+                    after_ms: SEND_LIMIT.as_millis(),
+                    hint: self.context().hint(),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.inner.check_deliveries()
+    }
+
     /// Makes the transaction's records visible. When it returns `Ok`, they are.
     ///
     /// # Errors

@@ -51,7 +51,8 @@ pub enum RegistryError {
     /// The schema breaks the subject's compatibility.
     #[error(
         "register a schema under {subject}: the registry refuses it as incompatible with an earlier \
-         version: {message}"
+         version: {message}; readers of the old schema could not read the new one: when all of them can be \
+         stopped, set the compatibility of the subject to NONE for this change, else use another pipeline name"
     )]
     Incompatible {
         /// The subject.

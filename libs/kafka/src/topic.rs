@@ -49,7 +49,19 @@ pub fn transactions(prefix: &str) -> String {
 /// Where signals to the source arrive: one partition.
 #[must_use]
 pub fn signals(prefix: &str) -> String {
-    sanitized(&format!("{prefix}.signal"))
+    sanitized(&format!("{prefix}.signals"))
+}
+
+/// Where the source says how far its snapshots are: one partition.
+#[must_use]
+pub fn notifications(prefix: &str) -> String {
+    sanitized(&format!("{prefix}.notifications"))
+}
+
+/// Where the source says that it lives: one partition, compacted.
+#[must_use]
+pub fn heartbeat(prefix: &str) -> String {
+    sanitized(&format!("{prefix}.heartbeat"))
 }
 
 /// The transactional id of a pipeline's source: one for each pipeline, so that a twin is fenced.
@@ -179,7 +191,14 @@ mod tests {
 
     #[test]
     fn the_pipelines_own_topics_are_no_tables() {
-        for own in [offsets("shop"), dead_letters("shop"), transactions("shop"), signals("shop")] {
+        for own in [
+            offsets("shop"),
+            dead_letters("shop"),
+            transactions("shop"),
+            signals("shop"),
+            notifications("shop"),
+            heartbeat("shop"),
+        ] {
             assert!(own.starts_with("shop."));
             assert!(!is_table("shop", &own), "{own}");
         }

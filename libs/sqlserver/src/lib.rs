@@ -38,4 +38,4 @@ pub use config::{ApplicationIntent, Config, ConfigError, Encrypt};
 pub use error::SqlServerError;
 pub use patterns::Patterns;
 pub use pool::Pool;
-pub use rows::{KeyRange, TableRows};
+pub use rows::{KeyRange, Slice, TableRows};

@@ -147,6 +147,32 @@ pub async fn newest_scan(client: &mut Client) -> Result<Option<Scan>, SqlServerE
     }
 }
 
+/// Ticks of 100 ns between the oldest transaction that is left at `low` and the newest up to `position`;
+/// none when the mapping has neither.
+pub async fn time_between(
+    client: &mut Client,
+    low: Lsn,
+    position: Lsn,
+) -> Result<Option<i64>, SqlServerError> {
+    let Some(record) = client.one(&queries::times_between(low, position)).await? else {
+        return Ok(None);
+    };
+    Ok(match (record.date_time(0)?, record.date_time(1)?) {
+        (Some(low), Some(position)) => Some(position - low),
+        (Some(_) | None, None) | (None, Some(_)) => None,
+    })
+}
+
+/// Which history of the log the database is on, when that may be seen.
+pub async fn recovery_fork(client: &mut Client) -> Result<Option<String>, SqlServerError> {
+    match client.one(&queries::recovery_fork()).await {
+        Ok(Some(record)) => Ok(record.text(0)?.map(str::to_owned)),
+        Ok(None) => Ok(None),
+        Err(error) if error.is_permission() || error.is_missing_object() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// An LSN in text, with or without leading zeros.
 fn parse(text: &str) -> Result<Lsn, SqlServerError> {
     let mut parts = text.trim().split(':');

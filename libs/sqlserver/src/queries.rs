@@ -443,6 +443,32 @@ pub fn count_rows(id: &TableId) -> Query {
     )
 }
 
+/// When the first transaction at or after a place ended, and the last at or before another.
+#[must_use]
+pub fn times_between(low: Lsn, position: Lsn) -> Query {
+    Query::new(
+        "read the times of two places in the log",
+        "SELECT (SELECT MIN(m.tran_end_time) FROM cdc.lsn_time_mapping AS m \
+         WHERE m.start_lsn >= CAST(@P1 AS binary(10))) AS low_time, \
+         (SELECT MAX(m.tran_end_time) FROM cdc.lsn_time_mapping AS m \
+         WHERE m.start_lsn <= CAST(@P2 AS binary(10))) AS position_time",
+    )
+    .bind(low)
+    .bind(position)
+}
+
+/// Which history of the log the database is on: a restore begins another. NULL without the right to see it,
+/// and on Azure SQL Database.
+/// <https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-recovery-status-transact-sql>
+#[must_use]
+pub fn recovery_fork() -> Query {
+    Query::new(
+        "ask which recovery fork the database is on",
+        "SELECT CAST(r.recovery_fork_guid AS nvarchar(36)) AS recovery_fork \
+         FROM sys.database_recovery_status AS r WHERE r.database_id = DB_ID()",
+    )
+}
+
 /// The select list of a table.
 pub(crate) fn select_list(columns: &[ColumnRead]) -> String {
     let columns: Vec<String> = columns

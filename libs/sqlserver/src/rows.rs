@@ -27,6 +27,24 @@ pub struct KeyRange {
     pub upto: Option<Vec<Value>>,
 }
 
+/// Which rows of a table are read, and in which order.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// Columns by which the rows are ordered and bounded, as indexes into [`SourceTable::columns`]. Together
+    /// they must be unique and never NULL.
+    pub order: &'a [usize],
+    /// The bounds, a value for each column of `order`.
+    pub range: &'a KeyRange,
+    /// A condition in T-SQL that an operator wrote; the caller has made sure that it is one expression.
+    pub filter: Option<&'a str>,
+}
+
+impl<'a> Slice<'a> {
+    fn reads(&self, source: &'a SourceTable) -> Vec<&'a ColumnRead> {
+        self.order.iter().filter_map(|&i| source.columns.get(i)).collect()
+    }
+}
+
 /// The rows of an answer, in the pipeline's words.
 #[derive(Debug)]
 pub struct TableRows<'a> {
@@ -101,6 +119,42 @@ pub async fn stream_table<'a>(
     Ok(TableRows { records, source })
 }
 
+/// Asks for the rows of a slice in its order, at most `limit` of them.
+///
+/// Dropping the stream before its end closes the connection.
+pub async fn stream_slice<'a>(
+    client: &'a mut Client,
+    source: &'a SourceTable,
+    slice: Slice<'_>,
+    limit: Option<u64>,
+) -> Result<TableRows<'a>, SqlServerError> {
+    let query = slice_query(source, slice, limit);
+    let records = client.stream(&query).await?;
+    Ok(TableRows { records, source })
+}
+
+/// The order columns' values of the row that has `rows` rows of the slice before it; none when there are
+/// not so many. The server walks an index and compares in its own order.
+pub async fn boundary(
+    client: &mut Client,
+    source: &SourceTable,
+    slice: Slice<'_>,
+    rows: u64,
+) -> Result<Option<Vec<Value>>, SqlServerError> {
+    let query = boundary_query(source, slice, rows);
+    let Some(record) = client.one(&query).await? else { return Ok(None) };
+    let reads = slice.reads(source);
+    record
+        .into_values()
+        .zip(reads)
+        .map(|(data, column)| {
+            value::from_wire(data, &column.ty, &column.name)
+                .map_err(|error| in_table(error, source))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
+}
+
 /// Reads the rows of the given keys, in no particular order; keys without a row are missing.
 pub async fn select_by_keys(
     client: &mut Client,
@@ -167,35 +221,70 @@ pub fn chunk_end_query(source: &SourceTable, after: Option<&[Value]>, rows: u64)
 /// The text of [`stream_table`].
 #[must_use]
 pub fn range_query(source: &SourceTable, range: &KeyRange, limit: Option<u64>) -> Query {
-    let keys: Vec<&ColumnRead> = source.key_reads().collect();
+    let slice = Slice { order: &source.table.key, range, filter: None };
+    slice_query(source, slice, limit)
+}
+
+/// The text of [`stream_slice`].
+#[must_use]
+pub fn slice_query(source: &SourceTable, slice: Slice<'_>, limit: Option<u64>) -> Query {
+    let keys = slice.reads(source);
     let mut query = Query::new(format!("read {}", source.id()), String::new());
-    let mut conditions = Vec::new();
-    if let Some(after) = &range.after {
-        let parameters = parameters(&mut query, &keys, after);
-        conditions.push(beyond(&keys, &parameters, ">", ">"));
-    }
-    if let Some(upto) = &range.upto {
-        let parameters = parameters(&mut query, &keys, upto);
-        conditions.push(beyond(&keys, &parameters, "<", "<="));
-    }
+    let filter = conditions(&mut query, &keys, slice);
     let top = limit.map_or_else(String::new, |n| format!("TOP ({n}) "));
-    let filter = if conditions.is_empty() {
-        String::new()
-    } else {
-        format!(" WHERE {}", conditions.join(" AND "))
-    };
-    let order = if keys.is_empty() {
-        String::new()
-    } else {
-        let columns: Vec<String> = keys.iter().map(|k| quote(&k.name)).collect();
-        format!(" ORDER BY {}", columns.join(", "))
-    };
+    let order = order_by(&keys);
     query.text = format!(
         "SELECT {top}{} FROM {}{filter}{order}",
         queries::select_list(&source.columns),
         table(source.id())
     );
     query
+}
+
+/// The text of [`boundary`].
+#[must_use]
+pub fn boundary_query(source: &SourceTable, slice: Slice<'_>, rows: u64) -> Query {
+    let keys = slice.reads(source);
+    let mut query = Query::new(format!("divide {}", source.id()), String::new());
+    let filter = conditions(&mut query, &keys, slice);
+    let columns: Vec<String> =
+        keys.iter().map(|k| types::select_expression(&k.name, &k.ty)).collect();
+    query.text = format!(
+        "SELECT {} FROM {}{filter}{} OFFSET {rows} ROWS FETCH NEXT 1 ROWS ONLY",
+        columns.join(", "),
+        table(source.id()),
+        order_by(&keys)
+    );
+    query
+}
+
+fn conditions(query: &mut Query, keys: &[&ColumnRead], slice: Slice<'_>) -> String {
+    let mut conditions = Vec::new();
+    if let Some(after) = &slice.range.after {
+        let parameters = parameters(query, keys, after);
+        conditions.push(beyond(keys, &parameters, ">", ">"));
+    }
+    if let Some(upto) = &slice.range.upto {
+        let parameters = parameters(query, keys, upto);
+        conditions.push(beyond(keys, &parameters, "<", "<="));
+    }
+    if let Some(filter) = slice.filter {
+        conditions.push(format!("({filter})"));
+    }
+    if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    }
+}
+
+fn order_by(keys: &[&ColumnRead]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    // By the table's name: the select list has casts under the columns' own names.
+    let columns: Vec<String> = keys.iter().map(|k| quote(&k.name)).collect();
+    format!(" ORDER BY {}", columns.join(", "))
 }
 
 /// The text of [`select_by_keys`].
@@ -294,6 +383,30 @@ mod tests {
         let after = [Value::Decimal(1), Value::I32(2)];
         let query = chunk_end_query(&source, Some(&after), 50);
         assert!(query.text.contains("WHERE [total] >= CAST(@P1 AS money) AND"), "{}", query.text);
+    }
+
+    #[test]
+    fn a_slice_may_have_another_order_and_a_condition() {
+        let source = orders().source;
+        let range = KeyRange { after: Some(vec![Value::I32(7)]), upto: None };
+        let slice = Slice { order: &[0], range: &range, filter: Some("[code] > 5 OR 1 = 1") };
+        let text = slice_query(&source, slice, None).text;
+        assert!(
+            text.ends_with(
+                " WHERE [id] > CAST(@P1 AS int) AND ([code] > 5 OR 1 = 1) ORDER BY [id]"
+            ),
+            "{text}"
+        );
+        let query = boundary_query(
+            &source,
+            Slice { order: &[2, 0], range: &KeyRange::default(), filter: None },
+            500,
+        );
+        assert_eq!(
+            query.text,
+            "SELECT CAST([total] AS decimal(19,4)) AS [total], [id] FROM [dbo].[orders] ORDER BY [total], [id] \
+             OFFSET 500 ROWS FETCH NEXT 1 ROWS ONLY"
+        );
     }
 
     #[test]

@@ -101,6 +101,33 @@ pub const SNAPSHOT_CHUNKS: Metric = Metric {
     labels: &["table", "state"],
 };
 
+/// Rows that Kafka did not take.
+pub const DEAD_LETTERS: Metric = Metric {
+    name: "causeway_source_dead_letters_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows too large for Kafka that were set aside in the dead letters.",
+    labels: &["table"],
+};
+
+/// Changes that were gone before they were read.
+pub const GAPS: Metric = Metric {
+    name: "causeway_source_gaps_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Times that changes of a table were gone before they were read, and it was copied again.",
+    labels: &["table"],
+};
+
+/// How much time is left before cleanup takes what was not read.
+pub const RETENTION_MARGIN_SECONDS: Metric = Metric {
+    name: "causeway_source_retention_margin_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "Time between the oldest change that cleanup has left and our position; at 0 changes are lost.",
+    labels: &[],
+};
+
 /// Failures that passed; `part` is `sqlserver`, `kafka`, `registry` or `source`.
 pub const ERRORS: Metric = Metric {
     name: "causeway_source_errors_total",
@@ -123,5 +150,8 @@ pub const ALL: &[&Metric] = &[
     &BUFFER_BYTES,
     &SNAPSHOT_ROWS,
     &SNAPSHOT_CHUNKS,
+    &DEAD_LETTERS,
+    &GAPS,
+    &RETENTION_MARGIN_SECONDS,
     &ERRORS,
 ];
