@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`config`] and [`client`] (how it is reached), [`error`] (what a failure means, decided
 //! in one place by SQLSTATE), [`identifier`] (the only way to write a name), [`types`] (which column a
-//! SQL Server type becomes), [`encode`] and [`decode`] (a value's binary form, both ways), [`copy`] (rows
+//! SQL Server type becomes), [`encode`] and [`decode`] (a value's binary form, both ways), [`put`] (the same by a
+//! plan, for many rows), [`copy`] (rows
 //! in, by binary COPY), [`rows`] (rows out), [`catalog`] (what a table looks like).
 
 pub mod catalog;
@@ -15,6 +16,7 @@ pub mod error;
 pub mod identifier;
 pub mod numeric;
 pub mod pool;
+pub mod put;
 pub mod rows;
 pub mod types;
 
