@@ -12,13 +12,15 @@ use causeway_postgres::{Class, Client, Config as Postgres};
 use causeway_service::exit::chain_line;
 
 use crate::{
-    DeadLetters, SinkError,
+    SinkError,
     change::{Action, Change, Refusal, Shape},
     dead_letter,
-    isolate::write_isolated,
+    isolate::{Outcome, write_slice},
+    letters::{self, Open},
+    policy::OnError,
     progress::{self, Place, Span, Standing},
     table::Tables,
-    write::{Statements, write},
+    write::Statements,
 };
 
 /// What is applied in one transaction.
@@ -45,10 +47,10 @@ impl Batch {
 pub struct Applier {
     postgres: Postgres,
     pipeline: String,
-    policy: DeadLetters,
     epoch: i64,
     connection: Option<Connection>,
     tables: Tables,
+    open: Open,
 }
 
 struct Connection {
@@ -65,8 +67,9 @@ struct Slice<'a> {
 impl Applier {
     /// For a pipeline, under an epoch.
     #[must_use]
-    pub fn new(postgres: Postgres, pipeline: String, policy: DeadLetters, epoch: i64) -> Self {
-        Self { postgres, pipeline, policy, epoch, connection: None, tables: Tables::default() }
+    pub fn new(postgres: Postgres, pipeline: String, epoch: i64) -> Self {
+        let tables = Tables::new(&pipeline);
+        Self { postgres, pipeline, epoch, connection: None, tables, open: Open::default() }
     }
 
     /// Applies a batch once and gives the number of dead letters that it made. When its answer was lost before, finds out
@@ -111,6 +114,7 @@ impl Applier {
             self.tables.forget();
         }
         if self.connection.is_none() {
+            self.open.forget();
             let client = Client::connect(&self.postgres).await?;
             let standing =
                 progress::standing(&client, &self.pipeline, self.epoch, &batch.spans).await?;
@@ -129,31 +133,25 @@ impl Applier {
         let Some(Connection { client, statements }) = &mut self.connection else {
             return Err(self.fenced());
         };
+        self.open.load(client, &self.pipeline).await?;
         client.run("begin a transaction", "BEGIN").await?;
-        let mut refusals = batch.refusals.clone();
+        let mut outcome = Outcome::default();
         let written = async {
+            // Letters are locked before rows, here and by a replay, so that the two never wait crosswise.
+            outcome.held = self.open.hold(client, &self.pipeline, &batch.changes).await?;
+            batch.refusals.iter().for_each(|refusal| outcome.refuse(refusal.clone()));
             for slice in slices(&batch.changes) {
-                let shape = &*slice.shape;
-                if isolated {
-                    write_isolated(
-                        client,
-                        statements,
-                        &mut self.tables,
-                        shape,
-                        slice.changes,
-                        &mut refusals,
-                    )
-                    .await?;
-                } else {
-                    write(client, statements, &mut self.tables, shape, slice.changes).await?;
-                }
+                let (shape, changes) = (&*slice.shape, slice.changes);
+                let (tables, out) = (&mut self.tables, &mut outcome);
+                write_slice(client, statements, tables, shape, changes, out, isolated).await?;
             }
-            for refusal in &refusals {
-                if self.policy == DeadLetters::Stop {
+            for refusal in &outcome.refusals {
+                if refusal.on_error == OnError::Stop {
                     return Err(stop(refusal));
                 }
                 dead_letter::keep(client, &self.pipeline, refusal).await?;
             }
+            letters::supersede(client, &self.pipeline, &outcome.supersede).await?;
             let moved =
                 progress::advance(client, &self.pipeline, self.epoch, &batch.spans, batch.source())
                     .await?;
@@ -163,7 +161,9 @@ impl Applier {
         match written {
             Ok(true) => {
                 client.run("commit", "COMMIT").await?;
-                Ok(refusals.len())
+                self.open.add(outcome.refusals.iter());
+                outcome.refusals.iter().for_each(dead_letter::count);
+                Ok(outcome.refusals.len())
             }
             Ok(false) => {
                 Err(SinkError::Fenced { pipeline: self.pipeline.clone(), epoch: self.epoch })

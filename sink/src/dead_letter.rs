@@ -6,7 +6,11 @@ use causeway_observability::names::sink as names;
 use causeway_postgres::{PostgresError, Session};
 use serde_json::{Value as Json, json};
 
-use crate::{SinkError, change::Refusal, statements};
+use crate::{
+    SinkError,
+    change::{Refusal, row_key},
+    statements,
+};
 
 /// Keeps a record. Inside the batch's transaction.
 ///
@@ -44,11 +48,24 @@ pub async fn keep(
                 &refusal.column,
                 &refusal.constraint,
                 &reason,
+                &row_key(message),
+                &if refusal.parked { "parked" } else { "pending" },
             ],
         )
         .await
         .map_err(|e| PostgresError::statement("keep a dead letter", e))?;
-    let reason = refusal.sqlstate.as_deref().unwrap_or(refusal.stage);
+    Ok(())
+}
+
+/// Counts a letter and says so in the log, once it is committed.
+pub fn count(refusal: &Refusal) {
+    let message = &refusal.message;
+    let source = refusal.source.as_ref().map(ToString::to_string);
+    let reason = match refusal.sqlstate.as_deref() {
+        Some(sqlstate) => sqlstate,
+        None if refusal.parked => "parked",
+        None => refusal.stage,
+    };
     let table = source.as_deref().unwrap_or(&message.topic);
     names::DEAD_LETTERS.add(1, &[("table", table), ("reason", reason)]);
     tracing::warn!(
@@ -58,7 +75,6 @@ pub async fn keep(
         reason = %refusal.reason,
         "dead letter"
     );
-    Ok(())
 }
 
 /// Copies dead letters to their topic.
@@ -176,7 +192,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The record's own headers from their form in the table.
-fn original(headers: &Json) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn original(headers: &Json) -> Vec<(String, Vec<u8>)> {
     let pair = |pair: &Json| {
         let name = pair.get(0)?.as_str()?.to_owned();
         let value = pair.get(1)?.as_str()?;

@@ -14,7 +14,9 @@ use tokio_postgres::{
 use crate::{
     SinkError,
     change::{Change, Shape, fields, is_absent},
-    fold, statements,
+    fold,
+    policy::Writing,
+    statements,
     table::{Known, Tables},
 };
 
@@ -80,18 +82,24 @@ pub async fn write(
     if !folded.deletes.is_empty() {
         delete(client, statements, shape, &doing, &folded.deletes, changes).await?;
     }
-    let rows: Vec<&[u8]> = if shape.key.is_empty() {
-        folded.appends
-    } else {
-        folded.puts.iter().map(|(_, row)| row.as_ref()).collect()
+    let mut rows = folded.appends;
+    rows.extend(folded.puts.iter().map(|(_, row)| row.as_ref()));
+    let all: Vec<&Column> = shape.columns.iter().collect();
+    let sql = match shape.policy.write {
+        Writing::Upsert => Some(statements::upsert(&shape.target, &shape.columns, &shape.key)?),
+        Writing::Insert => Some(statements::insert(&shape.target, &shape.columns)?),
+        // Without a column beside the key there is nothing to update.
+        Writing::Update => statements::update_part(&shape.target, &all, &shape.key)?,
     };
-    if known.fresh && snapshot && copies(client, shape, &doing, &rows, known).await? {
+    let updates = shape.policy.write == Writing::Update;
+    if known.fresh && snapshot && !updates && copies(client, shape, &doing, &rows, known).await? {
         return Ok(());
     }
-    for rows in rows.chunks(STATEMENT_ROWS) {
-        let arrays = arrays(&shape.columns, rows.iter().copied());
-        let sql = statements::upsert(&shape.target, &shape.columns, &shape.key)?;
-        statements.execute(client, &doing, sql, &arrays).await?;
+    if let Some(sql) = sql {
+        for rows in rows.chunks(STATEMENT_ROWS) {
+            let arrays = arrays(&shape.columns, rows.iter().copied());
+            statements.execute(client, &doing, sql.clone(), &arrays).await?;
+        }
     }
     update_parts(client, statements, shape, &doing, &folded.parts).await
 }

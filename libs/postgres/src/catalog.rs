@@ -15,6 +15,8 @@ pub struct TableColumn {
     pub not_null: bool,
     /// GENERATED ALWAYS (stored or identity): it cannot be written.
     pub generated: bool,
+    /// A row that does not say it gets a value: DEFAULT, identity or GENERATED.
+    pub has_default: bool,
 }
 
 /// A table that exists.
@@ -24,6 +26,8 @@ pub struct ExistingTable {
     pub columns: BTreeMap<String, TableColumn>,
     /// Columns of the primary key, in its order; empty when it has none.
     pub primary_key: Vec<String>,
+    /// Its number: another table of the same name has another one.
+    pub oid: u32,
 }
 
 /// Looks a table up; `None` when there is none.
@@ -40,7 +44,8 @@ pub async fn table(
     let columns = client
         .query(
             "SELECT a.attname::text, t.typname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-                    a.attgenerated <> '' OR a.attidentity = 'a' \
+                    a.attgenerated <> '' OR a.attidentity = 'a', \
+                    a.atthasdef OR a.attidentity <> '', c.oid \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
              JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p') \
@@ -52,6 +57,7 @@ pub async fn table(
     if columns.is_empty() {
         return Ok(None);
     }
+    let oid = columns.first().map_or(0, |row| row.get(6));
     let columns = columns
         .iter()
         .map(|row| {
@@ -60,6 +66,7 @@ pub async fn table(
                 declared: row.get(2),
                 not_null: row.get(3),
                 generated: row.get(4),
+                has_default: row.get(5),
             };
             (row.get(0), column)
         })
@@ -75,5 +82,9 @@ pub async fn table(
         )
         .await
         .map_err(failed)?;
-    Ok(Some(ExistingTable { columns, primary_key: key.iter().map(|row| row.get(0)).collect() }))
+    Ok(Some(ExistingTable {
+        columns,
+        primary_key: key.iter().map(|row| row.get(0)).collect(),
+        oid,
+    }))
 }
