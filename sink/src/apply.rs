@@ -2,13 +2,15 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 
 use causeway_change::Lsn;
 use causeway_observability::{context, names::sink as names};
-use causeway_postgres::{Class, Client, Config as Postgres};
+use causeway_postgres::{Class, Client, Config as Postgres, client::begin};
 use causeway_service::exit::chain_line;
 
 use crate::{
@@ -122,19 +124,28 @@ impl Applier {
                 Standing::Before => {}
                 Standing::Applied => {
                     tracing::info!("the batch had been applied; only the answer was lost");
-                    self.connection =
-                        Some(Connection { client, statements: Statements::default() });
+                    let statements = Statements::new(&self.postgres);
+                    self.connection = Some(Connection { client, statements });
                     return Ok(batch.refusals.len());
                 }
                 Standing::Foreign => return Err(self.fenced()),
             }
-            self.connection = Some(Connection { client, statements: Statements::default() });
+            let statements = Statements::new(&self.postgres);
+            self.connection = Some(Connection { client, statements });
         }
         let Some(Connection { client, statements }) = &mut self.connection else {
             return Err(self.fenced());
         };
         self.open.load(client, &self.pipeline).await?;
-        client.run("begin a transaction", "BEGIN").await?;
+        // Sent now, and answered while what follows is on its way.
+        let mut begun = pin!(client.run("begin a transaction", begin(&self.postgres)));
+        let answered = match futures_util::poll!(begun.as_mut()) {
+            Poll::Ready(answer) => {
+                answer?;
+                true
+            }
+            Poll::Pending => false,
+        };
         let mut outcome = Outcome::default();
         let written = async {
             // Letters are locked before rows, here and by a replay, so that the two never wait crosswise.
@@ -152,15 +163,17 @@ impl Applier {
                 dead_letter::keep(client, &self.pipeline, refusal).await?;
             }
             letters::supersede(client, &self.pipeline, &outcome.supersede).await?;
+            if !answered {
+                begun.as_mut().await?;
+            }
+            let (spans, source) = (&batch.spans, batch.source());
             let moved =
-                progress::advance(client, &self.pipeline, self.epoch, &batch.spans, batch.source())
-                    .await?;
-            Ok(moved)
+                progress::advance_and_commit(client, &self.pipeline, self.epoch, spans, source);
+            Ok(moved.await?)
         }
         .await;
         match written {
             Ok(true) => {
-                client.run("commit", "COMMIT").await?;
                 self.open.add(outcome.refusals.iter());
                 outcome.refusals.iter().for_each(dead_letter::count);
                 Ok(outcome.refusals.len())

@@ -4,6 +4,8 @@ use causeway_kafka::{Admin, Registry, topic};
 use causeway_postgres::{Client, PostgresError, catalog};
 use causeway_service::exit::chain_line;
 
+use tokio_postgres::types::Type;
+
 use crate::{decode::Records, run::Parts, table};
 
 /// One line of the list.
@@ -88,7 +90,7 @@ async fn table(
 /// Whether our own tables are there.
 async fn kept(client: &Client) -> Result<bool, PostgresError> {
     let row = client
-        .query_one("SELECT to_regclass('_causeway.target') IS NOT NULL", &[])
+        .query_typed_one("SELECT to_regclass('_causeway.target') IS NOT NULL", &[])
         .await
         .map_err(|e| PostgresError::statement("look for our tables", e))?;
     Ok(row.get(0))
@@ -106,7 +108,7 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) -> Option<Client> 
     findings.push(right(what));
     let may_create = "the user may create schemas in the target database";
     let asked = client
-        .query_one(
+        .query_typed_one(
             "SELECT has_database_privilege(current_database(), 'CREATE') OR \
                (SELECT count(*) FROM pg_namespace WHERE nspname = '_causeway') > 0",
             &[],
@@ -127,9 +129,9 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) -> Option<Client> 
     for schema in parts.postgres.schemas.values() {
         let what = format!("the user may create tables in schema {schema}");
         let asked = client
-            .query_opt(
+            .query_typed_opt(
                 "SELECT has_schema_privilege(n.oid, 'CREATE') FROM pg_namespace n WHERE n.nspname = $1",
-                &[schema],
+                &[(schema, Type::TEXT)],
             )
             .await
             .map_err(|e| PostgresError::statement("ask for rights", e));

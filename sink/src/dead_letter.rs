@@ -5,6 +5,7 @@ use causeway_kafka::{Admin, Config as Kafka, Producer, Record, TopicSpec, topic,
 use causeway_observability::names::sink as names;
 use causeway_postgres::{PostgresError, Session};
 use serde_json::{Value as Json, json};
+use tokio_postgres::types::Type;
 
 use crate::{
     SinkError,
@@ -30,26 +31,26 @@ pub async fn keep(
     // U+0000 in a reason would itself be refused.
     let reason = refusal.reason.replace('\0', "\u{fffd}");
     client
-        .execute(
+        .execute_typed(
             statements::DEAD_LETTER,
             &[
-                &pipeline,
-                &message.topic.as_ref(),
-                &message.partition,
-                &message.offset,
-                &message.key,
-                &message.value,
-                &Json::Array(headers),
-                &message.timestamp_ms,
-                &source,
-                &lsn,
-                &refusal.stage,
-                &refusal.sqlstate,
-                &refusal.column,
-                &refusal.constraint,
-                &reason,
-                &row_key(message),
-                &if refusal.parked { "parked" } else { "pending" },
+                (&pipeline, Type::TEXT),
+                (&message.topic.as_ref(), Type::TEXT),
+                (&message.partition, Type::INT4),
+                (&message.offset, Type::INT8),
+                (&message.key, Type::BYTEA),
+                (&message.value, Type::BYTEA),
+                (&Json::Array(headers), Type::JSONB),
+                (&message.timestamp_ms, Type::INT8),
+                (&source, Type::TEXT),
+                (&lsn, Type::BYTEA),
+                (&refusal.stage, Type::TEXT),
+                (&refusal.sqlstate, Type::TEXT),
+                (&refusal.column, Type::TEXT),
+                (&refusal.constraint, Type::TEXT),
+                (&reason, Type::TEXT),
+                (&row_key(message), Type::BYTEA),
+                (&if refusal.parked { "parked" } else { "pending" }, Type::TEXT),
             ],
         )
         .await
@@ -108,7 +109,7 @@ impl Mirror {
         let mut copied = 0;
         loop {
             let rows = client
-                .query(statements::UNMIRRORED, &[&self.pipeline])
+                .query_typed(statements::UNMIRRORED, &[(&self.pipeline, Type::TEXT)])
                 .await
                 .map_err(|e| PostgresError::statement("read the dead letters", e))?;
             if rows.is_empty() {
@@ -123,7 +124,7 @@ impl Mirror {
                 copied += 1;
             }
             client
-                .execute(statements::MIRRORED, &[&done])
+                .execute_typed(statements::MIRRORED, &[(&done, Type::INT8_ARRAY)])
                 .await
                 .map_err(|e| PostgresError::statement("mark dead letters as mirrored", e))?;
         }

@@ -4,7 +4,10 @@ use causeway_change::{Column, Lsn, Value};
 use causeway_postgres::{Client, PostgresError};
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use crate::{
     SinkError,
@@ -92,15 +95,15 @@ impl Chosen {
         }
     }
 
-    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 7] {
+    pub(crate) fn params(&self) -> [(&(dyn ToSql + Sync), Type); 7] {
         [
-            &self.pipeline,
-            &self.table,
-            &self.sqlstate,
-            &self.reason,
-            &self.since,
-            &self.ids,
-            &self.statuses,
+            (&self.pipeline, Type::TEXT),
+            (&self.table, Type::TEXT),
+            (&self.sqlstate, Type::TEXT),
+            (&self.reason, Type::TEXT),
+            (&self.since, Type::TEXT),
+            (&self.ids, Type::INT8_ARRAY),
+            (&self.statuses, Type::TEXT_ARRAY),
         ]
     }
 }
@@ -142,9 +145,9 @@ pub async fn list(
     let client = open(parts).await?;
     let chosen = Chosen::new(&parts.pipeline, filter, status);
     let mut params = chosen.params().to_vec();
-    params.push(&limit);
+    params.push((&limit, Type::INT8));
     let rows = client
-        .query(statements::LIST_LETTERS, &params)
+        .query_typed(statements::LIST_LETTERS, &params)
         .await
         .map_err(failed("list the dead letters"))?;
     let letters: Vec<Json> = rows.iter().map(described).collect();
@@ -207,9 +210,9 @@ pub async fn show(parts: &Parts, id: i64, with_values: bool) -> Result<String, S
     let filter = Filter { id: vec![id], ..Filter::default() };
     let chosen = Chosen::new(&parts.pipeline, &filter, Status::All);
     let mut params = chosen.params().to_vec();
-    params.push(&1i64);
+    params.push((&1i64, Type::INT8));
     let row = client
-        .query_opt(statements::LIST_LETTERS, &params)
+        .query_typed_opt(statements::LIST_LETTERS, &params)
         .await
         .map_err(failed("read a dead letter"))?
         .ok_or_else(|| {
@@ -219,7 +222,7 @@ pub async fn show(parts: &Parts, id: i64, with_values: bool) -> Result<String, S
     let mut more = serde_json::Map::new();
     if with_values {
         let body = client
-            .query_one(statements::LETTER_BODIES, &[&vec![id]])
+            .query_typed_one(statements::LETTER_BODIES, &[(&vec![id], Type::INT8_ARRAY)])
             .await
             .map_err(failed("read a dead letter"))?;
         let message = crate::replay::message(&body);
@@ -271,12 +274,12 @@ pub async fn discard(parts: &Parts, filter: &Filter, dry_run: bool) -> Result<St
     let chosen = Chosen::new(&parts.pipeline, filter, Status::Open);
     let count = if dry_run {
         let sql = statements::COUNT_LETTERS;
-        let row = client.query_one(sql, &chosen.params()).await;
+        let row = client.query_typed_one(sql, &chosen.params()).await;
         let count: i64 = row.map_err(failed("count the dead letters"))?.get(0);
         u64::try_from(count).unwrap_or(0)
     } else {
         let sql = statements::DISCARD;
-        client.execute(sql, &chosen.params()).await.map_err(failed("discard dead letters"))?
+        client.execute_typed(sql, &chosen.params()).await.map_err(failed("discard dead letters"))?
     };
     let would = if dry_run { " would be" } else { "" };
     Ok(format!("{count} letters{would} discarded\n"))

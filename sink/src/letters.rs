@@ -15,6 +15,7 @@ use std::{
 
 use causeway_postgres::{PostgresError, Session};
 use futures_util::TryStreamExt as _;
+use tokio_postgres::types::Type;
 
 use crate::{
     change::{Change, Refusal, row_key},
@@ -48,7 +49,10 @@ impl Open {
             return Ok(());
         }
         let failed = |e| PostgresError::statement("read the open dead letters", e);
-        let rows = client.query_raw(statements::OPEN_KEYS, [pipeline]).await.map_err(failed)?;
+        let rows = client
+            .query_typed_raw(statements::OPEN_KEYS, [(pipeline, Type::TEXT)])
+            .await
+            .map_err(failed)?;
         let mut rows = pin!(rows);
         let mut keys = HashSet::new();
         while let Some(row) = rows.try_next().await.map_err(failed)? {
@@ -97,7 +101,14 @@ impl Open {
         }
         let (topics, row_keys): (Vec<&str>, Vec<&[u8]>) = asked.iter().copied().unzip();
         let rows = client
-            .query(statements::HOLD, &[&pipeline, &topics, &row_keys])
+            .query_typed(
+                statements::HOLD,
+                &[
+                    (&pipeline, Type::TEXT),
+                    (&topics, Type::TEXT_ARRAY),
+                    (&row_keys, Type::BYTEA_ARRAY),
+                ],
+            )
             .await
             .map_err(|e| PostgresError::statement("look for open dead letters", e))?;
         for row in &rows {
@@ -226,7 +237,16 @@ pub async fn supersede(
         offsets.push(*offset);
     }
     client
-        .execute(statements::SUPERSEDE, &[&pipeline, &topics, &keys, &partitions, &offsets])
+        .execute_typed(
+            statements::SUPERSEDE,
+            &[
+                (&pipeline, Type::TEXT),
+                (&topics, Type::TEXT_ARRAY),
+                (&keys, Type::BYTEA_ARRAY),
+                (&partitions, Type::INT4_ARRAY),
+                (&offsets, Type::INT8_ARRAY),
+            ],
+        )
         .await
         .map_err(|e| PostgresError::statement("mark superseded dead letters", e))?;
     Ok(())

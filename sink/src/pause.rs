@@ -3,6 +3,8 @@
 
 use causeway_postgres::{PostgresError, Session};
 
+use tokio_postgres::types::Type;
+
 use crate::{SinkError, decode::table_of, dlq::open, pattern, run::Parts, statements};
 
 /// The globs that are paused.
@@ -11,7 +13,7 @@ use crate::{SinkError, decode::table_of, dlq::open, pattern, run::Parts, stateme
 /// What PostgreSQL answers.
 pub async fn patterns(client: &Session, pipeline: &str) -> Result<Vec<String>, PostgresError> {
     let rows = client
-        .query(statements::PAUSED, &[&pipeline])
+        .query_typed(statements::PAUSED, &[(&pipeline, Type::TEXT)])
         .await
         .map_err(|e| PostgresError::statement("look for paused tables", e))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -32,7 +34,10 @@ pub fn holds(patterns: &[String], pipeline: &str, topic: &str) -> bool {
 pub async fn pause(parts: &Parts, tables: &[String]) -> Result<String, SinkError> {
     let client = open(parts).await?;
     client
-        .execute(statements::PAUSE, &[&parts.pipeline, &tables])
+        .execute_typed(
+            statements::PAUSE,
+            &[(&parts.pipeline, Type::TEXT), (&tables, Type::TEXT_ARRAY)],
+        )
         .await
         .map_err(|e| PostgresError::statement("pause tables", e))?;
     said(&client, parts).await
@@ -53,7 +58,10 @@ pub async fn resume(parts: &Parts, tables: &[String]) -> Result<String, SinkErro
     }
     let tables = if tables.is_empty() { &before } else { tables };
     client
-        .execute(statements::RESUME, &[&parts.pipeline, &tables])
+        .execute_typed(
+            statements::RESUME,
+            &[(&parts.pipeline, Type::TEXT), (&tables, Type::TEXT_ARRAY)],
+        )
         .await
         .map_err(|e| PostgresError::statement("resume tables", e))?;
     said(&client, parts).await

@@ -8,8 +8,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use causeway_kafka::Message;
-use causeway_postgres::{Class, Client, PostgresError};
-use tokio_postgres::Row;
+use causeway_postgres::{Class, Client, PostgresError, client::begin};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 use crate::{
     SinkError,
@@ -67,6 +70,7 @@ impl Report {
 
 struct Replay {
     client: Client,
+    begin: &'static str,
     records: Records,
     statements: Statements,
     tables: Tables,
@@ -82,14 +86,15 @@ pub async fn replay(parts: &Parts, filter: &Filter, dry_run: bool) -> Result<Rep
     let client = open(parts).await?;
     let chosen = Chosen::new(&parts.pipeline, filter, Status::Open);
     let rows = client
-        .query(statements::REPLAYABLE, &chosen.params())
+        .query_typed(statements::REPLAYABLE, &chosen.params())
         .await
         .map_err(|e| PostgresError::statement("read the dead letters", e))?;
     let keys = grouped(&rows);
     let mut replay = Replay {
         client,
+        begin: begin(&parts.postgres),
         records: parts.records()?,
-        statements: Statements::default(),
+        statements: Statements::new(&parts.postgres),
         tables: Tables::new(&parts.pipeline),
         dry_run,
         report: Report::default(),
@@ -134,13 +139,13 @@ impl Replay {
 
     /// Gives how many letters were dealt with, and whether all of them were.
     async fn transaction(&mut self, ids: &[i64]) -> Result<(usize, bool), SinkError> {
-        self.client.run("begin a transaction", "BEGIN").await?;
+        self.client.run("begin a transaction", self.begin).await?;
         let mut done = 0;
         let mut applied = Vec::new();
         let mut broken = None;
         let rows = self
             .client
-            .query(statements::LOCK_LETTERS, &[&ids])
+            .query_typed(statements::LOCK_LETTERS, &[(&ids, Type::INT8_ARRAY)])
             .await
             .map_err(|e| PostgresError::statement("lock dead letters", e))?;
         // Letters that were superseded, replayed or discarded meanwhile are not among them any more.
@@ -157,12 +162,20 @@ impl Replay {
             done += 1;
         }
         let failed = |e| PostgresError::statement("mark dead letters", e);
-        self.client.execute(statements::REPLAYED, &[&applied]).await.map_err(failed)?;
+        self.client
+            .execute_typed(statements::REPLAYED, &[(&applied, Type::INT8_ARRAY)])
+            .await
+            .map_err(failed)?;
         if let Some((id, refusal)) = &broken {
             let reason = refusal.reason.replace('\0', "\u{fffd}");
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-                [id, &refusal.sqlstate, &refusal.column, &refusal.constraint, &reason];
-            self.client.execute(statements::FAILED_AGAIN, &params).await.map_err(failed)?;
+            let params: [(&(dyn ToSql + Sync), Type); 5] = [
+                (id, Type::INT8),
+                (&refusal.sqlstate, Type::TEXT),
+                (&refusal.column, Type::TEXT),
+                (&refusal.constraint, Type::TEXT),
+                (&reason, Type::TEXT),
+            ];
+            self.client.execute_typed(statements::FAILED_AGAIN, &params).await.map_err(failed)?;
         }
         let end = if self.dry_run { "ROLLBACK" } else { "COMMIT" };
         self.client.run("end a transaction", end).await?;

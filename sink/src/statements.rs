@@ -79,13 +79,16 @@ pub const CLAIM: &str = "INSERT INTO _causeway.progress AS p (pipeline, topic, p
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, topic, partition) \
      DO UPDATE SET epoch = $5 WHERE p.epoch <= $5 RETURNING next_offset";
 
-/// Moves offsets, if they are still ours and where we left them. Arrays: topic, partition, expected
-/// offset, next offset.
-pub const ADVANCE: &str = "UPDATE _causeway.progress p SET next_offset = n.next, applied_at = clock_timestamp(), \
-       source_lsn = coalesce($7, p.source_lsn), source_commit_time = coalesce($8, p.source_commit_time) \
-     FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) n(topic, partition, expected, next) \
-     WHERE p.pipeline = $1 AND p.epoch = $2 AND p.topic = n.topic AND p.partition = n.partition \
-       AND p.next_offset = n.expected";
+/// Moves offsets, if they are still ours and where we left them; otherwise it divides by zero, which
+/// spoils the transaction: whatever was sent behind it, a COMMIT too, does nothing. Arrays: topic, partition,
+/// expected offset, next offset; `$9` is how many must move.
+pub const ADVANCE: &str = "WITH moved AS (\
+       UPDATE _causeway.progress p SET next_offset = n.next, applied_at = clock_timestamp(), \
+         source_lsn = coalesce($7, p.source_lsn), source_commit_time = coalesce($8, p.source_commit_time) \
+       FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) n(topic, partition, expected, next) \
+       WHERE p.pipeline = $1 AND p.epoch = $2 AND p.topic = n.topic AND p.partition = n.partition \
+         AND p.next_offset = n.expected RETURNING 1) \
+     SELECT 1 / (count(*) = $9)::int FROM moved";
 
 /// Where the partitions stand, and whose they are.
 pub const PROGRESS: &str =

@@ -10,6 +10,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+use tokio_postgres::types::Type;
 
 use crate::{
     SinkError, decode::table_of, dlq::open, pause, progress::next_epoch, run::Parts, statements,
@@ -42,7 +43,7 @@ impl Partition {
 async fn partitions(parts: &Parts) -> Result<(Vec<Partition>, Vec<String>), SinkError> {
     let client = open(parts).await?;
     let rows = client
-        .query(statements::STANDING, &[&parts.pipeline])
+        .query_typed(statements::STANDING, &[(&parts.pipeline, Type::TEXT)])
         .await
         .map_err(|e| PostgresError::statement("read the offsets", e))?;
     let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
@@ -238,7 +239,16 @@ pub async fn reset(
     let epoch = next_epoch(transaction.client(), &parts.pipeline).await?;
     for (p, next) in &moves {
         transaction
-            .execute(statements::RESET, &[&parts.pipeline, &p.topic, &p.partition, next, &epoch])
+            .execute_typed(
+                statements::RESET,
+                &[
+                    (&parts.pipeline, Type::TEXT),
+                    (&p.topic, Type::TEXT),
+                    (&p.partition, Type::INT4),
+                    (next, Type::INT8),
+                    (&epoch, Type::INT8),
+                ],
+            )
             .await
             .map_err(failed)?;
     }

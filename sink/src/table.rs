@@ -11,6 +11,8 @@ use causeway_postgres::{
     identifier, types,
 };
 
+use tokio_postgres::types::Type;
+
 use crate::{
     SinkError,
     change::Shape,
@@ -89,9 +91,16 @@ impl Tables {
         };
         let schema_id = i64::from(shape.schema_id);
         client
-            .execute(
+            .execute_typed(
                 statements::TARGET,
-                &[&self.pipeline, &shape.topic.as_ref(), schema, table, &oid, &schema_id],
+                &[
+                    (&self.pipeline, Type::TEXT),
+                    (&shape.topic.as_ref(), Type::TEXT),
+                    (schema, Type::TEXT),
+                    (table, Type::TEXT),
+                    (&oid, Type::OID),
+                    (&schema_id, Type::INT8),
+                ],
             )
             .await
             .map_err(|e| PostgresError::statement("note the target table", e))?;
@@ -157,7 +166,7 @@ pub struct Past {
 /// What PostgreSQL answers.
 pub async fn past(client: &Session, pipeline: &str, topic: &str) -> Result<Past, PostgresError> {
     let row = client
-        .query_opt(statements::PAST, &[&pipeline, &topic])
+        .query_typed_opt(statements::PAST, &[(&pipeline, Type::TEXT), (&topic, Type::TEXT)])
         .await
         .map_err(|e| PostgresError::statement("look up the target of a topic", e))?;
     Ok(row.map_or_else(Past::default, |row| Past {

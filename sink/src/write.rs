@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_change::Column;
-use causeway_postgres::{PostgresError, Session, copy::Rows, types};
+use causeway_postgres::{Config, Pooler, PostgresError, Session, copy::Rows, types};
 use futures_util::SinkExt as _;
 use tokio_postgres::{
     Statement,
@@ -27,13 +27,19 @@ const COPY_BYTES: usize = 256 << 10;
 /// Deletes below this number must not flip the planner into reading the whole table (research E.3).
 const FEW_KEYS: usize = 50_000;
 
-/// One connection's prepared statements, by text.
-#[derive(Default)]
+/// One connection's prepared statements, by text; with a pooler none has a name.
 pub struct Statements {
+    pooler: Pooler,
     prepared: HashMap<String, Statement>,
 }
 
 impl Statements {
+    /// None is prepared yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { pooler: config.pooler, prepared: HashMap::new() }
+    }
+
     /// Forgets them: the table under them was altered.
     pub fn forget(&mut self) {
         self.prepared.clear();
@@ -47,6 +53,13 @@ impl Statements {
         arrays: &[Array],
     ) -> Result<u64, PostgresError> {
         let failed = |e| PostgresError::statement(doing, e);
+        if self.pooler == Pooler::Transaction {
+            let params: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+                .iter()
+                .map(|array| (array as &(dyn ToSql + Sync), array_of(&array.element)))
+                .collect();
+            return client.execute_typed(&sql, &params).await.map_err(failed);
+        }
         let statement = match self.prepared.get(&sql) {
             Some(statement) => statement.clone(),
             None => {
@@ -59,6 +72,30 @@ impl Statements {
             arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
         client.execute(&statement, &params).await.map_err(failed)
     }
+}
+
+/// The type of an array of such elements: of those that [`element`] gives.
+fn array_of(element: &Type) -> Type {
+    let known = [
+        (Type::BOOL, Type::BOOL_ARRAY),
+        (Type::INT2, Type::INT2_ARRAY),
+        (Type::INT4, Type::INT4_ARRAY),
+        (Type::INT8, Type::INT8_ARRAY),
+        (Type::FLOAT4, Type::FLOAT4_ARRAY),
+        (Type::FLOAT8, Type::FLOAT8_ARRAY),
+        (Type::NUMERIC, Type::NUMERIC_ARRAY),
+        (Type::DATE, Type::DATE_ARRAY),
+        (Type::TIME, Type::TIME_ARRAY),
+        (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+        (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+        (Type::BPCHAR, Type::BPCHAR_ARRAY),
+        (Type::VARCHAR, Type::VARCHAR_ARRAY),
+        (Type::XML, Type::XML_ARRAY),
+        (Type::UUID, Type::UUID_ARRAY),
+        (Type::BYTEA, Type::BYTEA_ARRAY),
+    ];
+    let found = known.into_iter().find(|(one, _)| one == element);
+    found.map_or(Type::TEXT_ARRAY, |(_, array)| array)
 }
 
 /// Applies changes of one shape, in the order of their partitions.

@@ -102,3 +102,43 @@ async fn rules_that_make_no_sense_are_refused_before_anything_is_written() {
         assert!(ended.stderr.contains(says), "{}", ended.stderr);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_in_transaction_mode_no_statement_has_a_name() {
+    let postgres = shared::postgres().await;
+    for (pooler, named) in [("none", true), ("transaction", false)] {
+        let mut rig = Rig::new("pooler").await;
+        rig.set("postgres.pooler", pooler);
+        // The trigger runs in the sink's own session, and sees what the session keeps.
+        postgres
+            .client(&rig.database)
+            .await
+            .unwrap()
+            .batch_execute(
+                "CREATE TABLE t (id integer PRIMARY KEY, at timestamp); \
+                 CREATE TABLE seen (op text, statements bigint, zone text); \
+                 CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                   INSERT INTO seen SELECT TG_OP, count(*) FILTER (WHERE NOT from_sql), current_setting('TimeZone') \
+                   FROM pg_prepared_statements; RETURN NULL; END $$; \
+                 CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH STATEMENT EXECUTE FUNCTION look()",
+            )
+            .await
+            .unwrap();
+        let columns =
+            [("id", ColumnType::Int, false), ("at", ColumnType::DateTime2 { scale: 6 }, true)];
+        let feed = rig.table(table("dbo", "t", &columns)).await;
+        let row = |id: i32| vec![Value::I32(id), Value::DateTime(0)];
+        let mut sink = rig.sink();
+        for id in 0..3 {
+            rig.send(&feed, &[create(row(id)).to(0), create(row(id + 100)).to(1)]).await;
+            rig.send(&feed, &[crate::rig::delete(row(id)).to(0)]).await;
+            rig.applied(postgres, &feed).await;
+        }
+        rig.until(postgres, "SELECT count(*) FROM t", 3i64).await;
+        let sql = "SELECT bool_or(statements > 0) FROM seen";
+        assert_eq!(rig.ask::<bool>(postgres, sql).await.unwrap(), named, "{pooler}");
+        let sql = "SELECT bool_and(zone = 'UTC') FROM seen";
+        assert!(rig.ask::<bool>(postgres, sql).await.unwrap(), "{pooler}");
+        assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0, "{}", sink.tail(20));
+    }
+}

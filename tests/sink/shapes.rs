@@ -1,7 +1,7 @@
 //! Other records than our own, and other tables than copies: flattened records, histories, soft deletes,
 //! chosen keys and columns.
 
-use apache_avro::{Schema, to_avro_datum, types::Value as Avro};
+use apache_avro::{Schema, types::Value as Avro, writer::datum::GenericDatumWriter};
 use causeway_change::{ColumnType, Length, Table, Value};
 use causeway_kafka::{Admin, TopicSpec, topic};
 use causeway_tests::shared;
@@ -63,7 +63,8 @@ impl<'a> Flattened<'a> {
     fn framed(id: u32, schema: &str, fields: Vec<(&str, Avro)>) -> Vec<u8> {
         let schema = Schema::parse_str(schema).unwrap();
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let body = to_avro_datum(&schema, Avro::Record(fields)).unwrap();
+        let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+        let body = writer.write_value_to_vec(Avro::Record(fields)).unwrap();
         [&[0], &id.to_be_bytes()[..], &body].concat()
     }
 
@@ -187,6 +188,8 @@ async fn a_history_has_a_row_for_every_change_once() {
         "0:c:1:a:s 1:u:1:b:- 2:d:1:b:s 4:c:1:c:t".to_owned(),
     )
     .await;
+    // The last of them may not have got to listening for signals yet.
+    sink.ready(LIMIT).await.unwrap();
     assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0, "{}", sink.tail(20));
 }
 

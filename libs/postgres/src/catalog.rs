@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::types::Type;
+
 use crate::{PostgresError, Session};
 
 /// One column.
@@ -42,7 +44,7 @@ pub async fn table(
     let doing = format!("look up {schema}.{name}");
     let failed = |e| PostgresError::statement(&doing, e);
     let columns = client
-        .query(
+        .query_typed(
             "SELECT a.attname::text, t.typname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
                     a.attgenerated <> '' OR a.attidentity = 'a', \
                     a.atthasdef OR a.attidentity <> '', c.oid \
@@ -50,7 +52,7 @@ pub async fn table(
              JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p') \
                AND a.attnum > 0 AND NOT a.attisdropped",
-            &[&schema, &name],
+            &[(&schema, Type::TEXT), (&name, Type::TEXT)],
         )
         .await
         .map_err(failed)?;
@@ -72,13 +74,13 @@ pub async fn table(
         })
         .collect();
     let key = client
-        .query(
+        .query_typed(
             "SELECT a.attname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
              JOIN pg_namespace n ON n.oid = c.relnamespace \
              CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place) \
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum \
              WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.place",
-            &[&schema, &name],
+            &[(&schema, Type::TEXT), (&name, Type::TEXT)],
         )
         .await
         .map_err(failed)?;

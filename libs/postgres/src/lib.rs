@@ -21,7 +21,7 @@ pub mod rows;
 pub mod types;
 
 pub use client::Client;
-pub use config::{Config, Tls};
+pub use config::{Config, Pooler, Tls};
 pub use encode::EncodeError;
 pub use error::{Class, PostgresError};
 pub use pool::{Pool, Pooled};
