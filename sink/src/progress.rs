@@ -1,6 +1,6 @@
 //! Offsets and the epoch, in the target database.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::SystemTime};
 
 use causeway_change::Lsn;
 use causeway_postgres::{PostgresError, Session};
@@ -162,12 +162,14 @@ pub async fn advance_and_commit(
         (&time, Type::TIMESTAMPTZ),
         (&count, Type::INT8),
     ];
-    // The first is sent before the second. When it fails, the transaction is spoiled and the COMMIT rolls
-    // it back.
-    let (moved, committed) = futures_util::join!(
-        client.query_typed(statements::ADVANCE, &params),
-        client.batch_execute("COMMIT")
-    );
+    // Sent by the first poll, so before the COMMIT. When it fails, the transaction is spoiled, and the COMMIT
+    // rolls it back.
+    let mut moving = pin!(client.query_typed(statements::ADVANCE, &params));
+    let (moved, committed) = match futures_util::poll!(moving.as_mut()) {
+        Poll::Ready(Ok(rows)) => (Ok(rows), client.batch_execute("COMMIT").await),
+        Poll::Ready(Err(error)) => (Err(error), Ok(())),
+        Poll::Pending => futures_util::join!(moving, client.batch_execute("COMMIT")),
+    };
     match moved {
         Ok(_) => {
             committed.map_err(|e| PostgresError::statement("commit", e))?;
