@@ -9,6 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use causeway_avro::{Decoder, Encoder, Envelope, Options, Snapshot, SourceBlock, frame};
 use causeway_change::{Lsn, Operation};
+use causeway_sink::{
+    policy::Policy,
+    transcode::{Fault, Plan, Replaced},
+};
 
 use crate::{orders, result::Results};
 
@@ -18,7 +22,9 @@ const TIME: Duration = Duration::from_secs(2);
 /// Rows between two looks at the clock.
 const BATCH: u32 = 1000;
 
-/// Measures `avro.encode` and `avro.decode`: updates, so that each record has two rows.
+/// Measures `avro.encode`, `avro.decode` (to values, as the reconciler and the tests read) and
+/// `avro.transcode` (to PostgreSQL's binary form, as the sink reads): updates, so that each record has
+/// two rows.
 pub(crate) fn run(results: &mut Results) -> Result<()> {
     let table = orders::table();
     let options = Options::default();
@@ -62,6 +68,20 @@ pub(crate) fn run(results: &mut Results) -> Result<()> {
         Ok(())
     })?;
     results.add("avro.decode", "rows/s", rate, None, None);
+
+    let columns = &decoder.table().columns;
+    let plan = Plan::new(columns.iter().map(Some), &Policy::default());
+    let mut replaced = Replaced::default();
+    let rate = per_second(|| {
+        out.clear();
+        let (_, bytes) = frame::split(black_box(&record)).context("split the frame")?;
+        let streamed =
+            decoder.stream(bytes, |i, field| plan.put(i, field, &mut out, &mut replaced));
+        streamed.map_err(|_: Fault| anyhow::anyhow!("the record is not transcoded"))?;
+        black_box(&out);
+        Ok(())
+    })?;
+    results.add("avro.transcode", "rows/s", rate, None, None);
     Ok(())
 }
 

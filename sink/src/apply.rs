@@ -2,23 +2,27 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 
 use causeway_change::Lsn;
 use causeway_observability::{context, names::sink as names};
-use causeway_postgres::{Class, Client, Config as Postgres};
+use causeway_postgres::{Class, Client, Config as Postgres, client::begin};
 use causeway_service::exit::chain_line;
 
 use crate::{
-    DeadLetters, SinkError,
+    SinkError,
     change::{Action, Change, Refusal, Shape},
     dead_letter,
-    isolate::write_isolated,
+    isolate::{Outcome, write_slice},
+    letters::{self, Open},
+    policy::OnError,
     progress::{self, Place, Span, Standing},
     table::Tables,
-    write::{Statements, write},
+    write::Statements,
 };
 
 /// What is applied in one transaction.
@@ -45,10 +49,10 @@ impl Batch {
 pub struct Applier {
     postgres: Postgres,
     pipeline: String,
-    policy: DeadLetters,
     epoch: i64,
     connection: Option<Connection>,
     tables: Tables,
+    open: Open,
 }
 
 struct Connection {
@@ -65,8 +69,9 @@ struct Slice<'a> {
 impl Applier {
     /// For a pipeline, under an epoch.
     #[must_use]
-    pub fn new(postgres: Postgres, pipeline: String, policy: DeadLetters, epoch: i64) -> Self {
-        Self { postgres, pipeline, policy, epoch, connection: None, tables: Tables::default() }
+    pub fn new(postgres: Postgres, pipeline: String, epoch: i64) -> Self {
+        let tables = Tables::new(&pipeline);
+        Self { postgres, pipeline, epoch, connection: None, tables, open: Open::default() }
     }
 
     /// Applies a batch once and gives the number of dead letters that it made. When its answer was lost before, finds out
@@ -111,6 +116,7 @@ impl Applier {
             self.tables.forget();
         }
         if self.connection.is_none() {
+            self.open.forget();
             let client = Client::connect(&self.postgres).await?;
             let standing =
                 progress::standing(&client, &self.pipeline, self.epoch, &batch.spans).await?;
@@ -118,52 +124,59 @@ impl Applier {
                 Standing::Before => {}
                 Standing::Applied => {
                     tracing::info!("the batch had been applied; only the answer was lost");
-                    self.connection =
-                        Some(Connection { client, statements: Statements::default() });
+                    let statements = Statements::new(&self.postgres);
+                    self.connection = Some(Connection { client, statements });
                     return Ok(batch.refusals.len());
                 }
                 Standing::Foreign => return Err(self.fenced()),
             }
-            self.connection = Some(Connection { client, statements: Statements::default() });
+            let statements = Statements::new(&self.postgres);
+            self.connection = Some(Connection { client, statements });
         }
         let Some(Connection { client, statements }) = &mut self.connection else {
             return Err(self.fenced());
         };
-        client.run("begin a transaction", "BEGIN").await?;
-        let mut refusals = batch.refusals.clone();
-        let written = async {
-            for slice in slices(&batch.changes) {
-                let shape = &*slice.shape;
-                if isolated {
-                    write_isolated(
-                        client,
-                        statements,
-                        &mut self.tables,
-                        shape,
-                        slice.changes,
-                        &mut refusals,
-                    )
-                    .await?;
-                } else {
-                    write(client, statements, &mut self.tables, shape, slice.changes).await?;
-                }
+        self.open.load(client, &self.pipeline).await?;
+        // Sent now, and answered while what follows is on its way.
+        let mut begun = pin!(client.run("begin a transaction", begin(&self.postgres)));
+        let answered = match futures_util::poll!(begun.as_mut()) {
+            Poll::Ready(answer) => {
+                answer?;
+                true
             }
-            for refusal in &refusals {
-                if self.policy == DeadLetters::Stop {
+            Poll::Pending => false,
+        };
+        let mut outcome = Outcome::default();
+        let written = async {
+            // Letters are locked before rows, here and by a replay, so that the two never wait crosswise.
+            outcome.held = self.open.hold(client, &self.pipeline, &batch.changes).await?;
+            batch.refusals.iter().for_each(|refusal| outcome.refuse(refusal.clone()));
+            for slice in slices(&batch.changes) {
+                let (shape, changes) = (&*slice.shape, slice.changes);
+                let (tables, out) = (&mut self.tables, &mut outcome);
+                write_slice(client, statements, tables, shape, changes, out, isolated).await?;
+            }
+            for refusal in &outcome.refusals {
+                if refusal.on_error == OnError::Stop {
                     return Err(stop(refusal));
                 }
                 dead_letter::keep(client, &self.pipeline, refusal).await?;
             }
+            letters::supersede(client, &self.pipeline, &outcome.supersede).await?;
+            if !answered {
+                begun.as_mut().await?;
+            }
+            let (spans, source) = (&batch.spans, batch.source());
             let moved =
-                progress::advance(client, &self.pipeline, self.epoch, &batch.spans, batch.source())
-                    .await?;
-            Ok(moved)
+                progress::advance_and_commit(client, &self.pipeline, self.epoch, spans, source);
+            Ok(moved.await?)
         }
         .await;
         match written {
             Ok(true) => {
-                client.run("commit", "COMMIT").await?;
-                Ok(refusals.len())
+                self.open.add(outcome.refusals.iter());
+                outcome.refusals.iter().for_each(dead_letter::count);
+                Ok(outcome.refusals.len())
             }
             Ok(false) => {
                 Err(SinkError::Fenced { pipeline: self.pipeline.clone(), epoch: self.epoch })

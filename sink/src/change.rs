@@ -2,11 +2,17 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use causeway_avro::{Decoder, frame};
+use bytes::Bytes;
+use causeway_avro::{KeyDecoder, frame};
 use causeway_change::{Column, Lsn, TableId};
 use causeway_kafka::Message;
 
-use crate::fold::Step;
+use crate::{
+    fold::Step,
+    policy::{KeyFrom, Meta, OnError, Policy},
+    reader::Reader,
+    transcode::Plan,
+};
 
 /// Length of a field that the record does not have: a large value that an update did not touch.
 /// PostgreSQL's own marker for NULL is -1.
@@ -27,18 +33,35 @@ pub struct Shape {
     pub columns: Vec<Column>,
     /// The key's columns by name, in key order; empty when records have no key.
     pub key: Vec<Column>,
+    /// Reads and writes the keys of records; none when they have no key.
+    pub key_reader: Option<KeyReader>,
     /// Indexes of the key's columns in `columns`.
     pub key_indexes: Vec<usize>,
     /// Reads the values.
-    pub decoder: Decoder,
+    pub reader: Reader,
+    /// Writes them.
+    pub plan: Plan,
+    /// The last columns: they say where a row comes from.
+    pub metas: Vec<Meta>,
+    /// What becomes of what does not fit.
+    pub policy: Policy,
+}
+
+/// How the keys of one schema are read and written.
+#[derive(Debug)]
+pub struct KeyReader {
+    /// Reads the values.
+    pub decoder: KeyDecoder,
+    /// Writes them.
+    pub plan: Plan,
 }
 
 /// What a change does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The row is this now: one field a column of the shape (length in four bytes, bytes; -1 is NULL,
-    /// [`ABSENT`] is "as it was").
-    Put(Vec<u8>),
+    /// [`ABSENT`] is "as it was"). A slice of the buffer that many rows share.
+    Put(Bytes),
     /// The row is gone.
     Delete,
 }
@@ -49,7 +72,7 @@ pub struct Change {
     /// Version of its table.
     pub shape: Arc<Shape>,
     /// The key's fields as PostgreSQL takes them.
-    pub key_fields: Vec<u8>,
+    pub key_fields: Bytes,
     /// What it does.
     pub action: Action,
     /// Read by a snapshot.
@@ -63,9 +86,24 @@ pub struct Change {
 }
 
 impl Change {
-    /// The key in Avro, without the registry's frame: equal for equal keys. None without key.
-    fn key(&self) -> Option<&[u8]> {
-        frame::split(self.message.key.as_deref()?).ok().map(|(_, key)| key)
+    /// Equal for equal keys: the record's key in Avro without the registry's frame, or the fields of the
+    /// key. None when every change is a row.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self.shape.policy.key {
+            KeyFrom::Record => row_key(&self.message),
+            KeyFrom::Value => Some(&self.key_fields),
+            KeyFrom::Kafka | KeyFrom::None => None,
+        }
+    }
+
+    /// True for a row of which some values are not known: large ones that an update did not touch.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        match &self.action {
+            Action::Put(row) => fields(row).any(is_absent),
+            Action::Delete => false,
+        }
     }
 
     /// As folding sees it.
@@ -93,6 +131,13 @@ impl Change {
     }
 }
 
+/// The key of a record without the registry's frame, or as it is when it has none.
+#[must_use]
+pub fn row_key(message: &Message) -> Option<&[u8]> {
+    let key = message.key.as_deref()?;
+    Some(frame::split(key).map_or(key, |(_, key)| key))
+}
+
 /// A record that cannot be applied, and why.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -112,6 +157,10 @@ pub struct Refusal {
     pub constraint: Option<String>,
     /// Why, without a value.
     pub reason: String,
+    /// What its table's policy says.
+    pub on_error: OnError,
+    /// Nothing is wrong with it: it waits for an older record of its key.
+    pub parked: bool,
 }
 
 /// The fields of a row or key, one after the other: each with its length marker.

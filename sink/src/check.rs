@@ -1,10 +1,12 @@
 //! What is wrong before anything is written: one list, each line with what mends it.
 
 use causeway_kafka::{Admin, Registry, topic};
-use causeway_postgres::{Client, PostgresError};
+use causeway_postgres::{Client, PostgresError, catalog};
 use causeway_service::exit::chain_line;
 
-use crate::run::Parts;
+use tokio_postgres::types::Type;
+
+use crate::{decode::Records, run::Parts, table};
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,38 +20,95 @@ pub struct Finding {
 /// Looks at everything that the sink needs. Writes nothing.
 pub async fn check(parts: &Parts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    postgres(parts, &mut findings).await;
+    let client = postgres(parts, &mut findings).await;
     let kafka = async {
         let admin = Admin::new(&parts.kafka)?;
         admin.list(&topic::tables_prefix(&parts.pipeline)).await
     };
-    findings.push(match kafka.await {
-        Ok(_) => right("Kafka answers"),
-        Err(error) => {
-            Finding { what: "Kafka answers".to_owned(), problem: Some(chain_line(&error)) }
+    let topics = match kafka.await {
+        Ok(topics) => {
+            findings.push(right("Kafka answers"));
+            topics
         }
-    });
+        Err(error) => {
+            findings.push(wrong("Kafka answers", chain_line(&error)));
+            Vec::new()
+        }
+    };
     let registry = async { Registry::new(&parts.registry)?.check().await };
-    findings.push(match registry.await {
-        Ok(()) => right("the schema registry answers"),
-        Err(error) => wrong("the schema registry answers", chain_line(&error)),
-    });
+    match registry.await {
+        Ok(()) => {
+            findings.push(right("the schema registry answers"));
+            let ours = topics.iter().filter(|topic| topic::is_table(&parts.pipeline, &topic.name));
+            if let (Some(client), Ok(records)) = (&client, parts.records()) {
+                for topic in ours {
+                    table(parts, client, &records, &topic.name, &mut findings).await;
+                }
+            }
+        }
+        Err(error) => findings.push(wrong("the schema registry answers", chain_line(&error))),
+    }
     findings
 }
 
-async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) {
+/// Whether the table of a topic can take its newest records; nothing is said of tables that are not
+/// there, for the sink makes those.
+async fn table(
+    parts: &Parts,
+    client: &Client,
+    records: &Records,
+    topic: &str,
+    findings: &mut Vec<Finding>,
+) {
+    // Records that cannot be read are dead letters, each with its reason: no reason to stay away.
+    let Ok(Some(shape)) = records.newest(topic).await else { return };
+    let what = format!(
+        "table {}.{} can take the records of {}",
+        shape.target.0, shape.target.1, shape.source
+    );
+    let looked = async {
+        let past = match kept(client).await? {
+            true => table::past(client, &parts.pipeline, topic).await?,
+            false => table::Past::default(),
+        };
+        let found = catalog::table(client, &shape.target.0, &shape.target.1).await?;
+        Ok::<_, PostgresError>(found.map(|found| table::plan(&found, &shape, &past)))
+    };
+    let problems = match looked.await {
+        Ok(Some(plan)) => plan.problems,
+        Ok(None) => table::names_too_long(&shape).collect(),
+        Err(error) => vec![chain_line(&error)],
+    };
+    findings.push(if problems.is_empty() {
+        right(&what)
+    } else {
+        let list = problems.join("; ");
+        wrong(&what, format!("table {}.{}: {list}", shape.target.0, shape.target.1))
+    });
+}
+
+/// Whether our own tables are there.
+async fn kept(client: &Client) -> Result<bool, PostgresError> {
+    let row = client
+        .query_typed_one("SELECT to_regclass('_causeway.target') IS NOT NULL", &[])
+        .await
+        .map_err(|e| PostgresError::statement("look for our tables", e))?;
+    Ok(row.get(0))
+}
+
+async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) -> Option<Client> {
     let what = "PostgreSQL answers";
     let client = match Client::connect(&parts.postgres).await {
         Ok(client) => client,
         Err(error) => {
             findings.push(wrong(what, chain_line(&error)));
-            return;
+            return None;
         }
     };
     findings.push(right(what));
     let may_create = "the user may create schemas in the target database";
     let asked = client
-        .query_one(
+        .query_typed_one(
             "SELECT has_database_privilege(current_database(), 'CREATE') OR \
                (SELECT count(*) FROM pg_namespace WHERE nspname = '_causeway') > 0",
             &[],
@@ -70,9 +129,9 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) {
     for schema in parts.postgres.schemas.values() {
         let what = format!("the user may create tables in schema {schema}");
         let asked = client
-            .query_opt(
+            .query_typed_opt(
                 "SELECT has_schema_privilege(n.oid, 'CREATE') FROM pg_namespace n WHERE n.nspname = $1",
-                &[schema],
+                &[(schema, Type::TEXT)],
             )
             .await
             .map_err(|e| PostgresError::statement("ask for rights", e));
@@ -88,6 +147,7 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) {
             Err(error) => findings.push(wrong(&what, chain_line(&error))),
         }
     }
+    Some(client)
 }
 
 fn right(what: &str) -> Finding {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::policy::{self, TableRule};
+
 /// How changes are collected and applied. Every key has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +21,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Seconds between two looks for new topics.
     pub discover_seconds: u64,
+    /// What is different for some tables.
+    pub tables: Vec<TableRule>,
 }
 
 /// What to do with a record that can never be applied.
@@ -39,6 +43,7 @@ impl Default for Config {
             batch_age_ms: 50,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,
+            tables: Vec::new(),
         }
     }
 }
@@ -64,6 +69,6 @@ impl Config {
                 self.batch_age_ms
             ));
         }
-        Ok(())
+        policy::validate(&self.tables)
     }
 }

@@ -5,8 +5,13 @@ use causeway_kafka::{Admin, Config as Kafka, Producer, Record, TopicSpec, topic,
 use causeway_observability::names::sink as names;
 use causeway_postgres::{PostgresError, Session};
 use serde_json::{Value as Json, json};
+use tokio_postgres::types::Type;
 
-use crate::{SinkError, change::Refusal, statements};
+use crate::{
+    SinkError,
+    change::{Refusal, row_key},
+    statements,
+};
 
 /// Keeps a record. Inside the batch's transaction.
 ///
@@ -26,29 +31,42 @@ pub async fn keep(
     // U+0000 in a reason would itself be refused.
     let reason = refusal.reason.replace('\0', "\u{fffd}");
     client
-        .execute(
+        .execute_typed(
             statements::DEAD_LETTER,
             &[
-                &pipeline,
-                &message.topic.as_ref(),
-                &message.partition,
-                &message.offset,
-                &message.key,
-                &message.value,
-                &Json::Array(headers),
-                &message.timestamp_ms,
-                &source,
-                &lsn,
-                &refusal.stage,
-                &refusal.sqlstate,
-                &refusal.column,
-                &refusal.constraint,
-                &reason,
+                (&pipeline, Type::TEXT),
+                (&message.topic.as_ref(), Type::TEXT),
+                (&message.partition, Type::INT4),
+                (&message.offset, Type::INT8),
+                (&message.key, Type::BYTEA),
+                (&message.value, Type::BYTEA),
+                (&Json::Array(headers), Type::JSONB),
+                (&message.timestamp_ms, Type::INT8),
+                (&source, Type::TEXT),
+                (&lsn, Type::BYTEA),
+                (&refusal.stage, Type::TEXT),
+                (&refusal.sqlstate, Type::TEXT),
+                (&refusal.column, Type::TEXT),
+                (&refusal.constraint, Type::TEXT),
+                (&reason, Type::TEXT),
+                (&row_key(message), Type::BYTEA),
+                (&if refusal.parked { "parked" } else { "pending" }, Type::TEXT),
             ],
         )
         .await
         .map_err(|e| PostgresError::statement("keep a dead letter", e))?;
-    let reason = refusal.sqlstate.as_deref().unwrap_or(refusal.stage);
+    Ok(())
+}
+
+/// Counts a letter and says so in the log, once it is committed.
+pub fn count(refusal: &Refusal) {
+    let message = &refusal.message;
+    let source = refusal.source.as_ref().map(ToString::to_string);
+    let reason = match refusal.sqlstate.as_deref() {
+        Some(sqlstate) => sqlstate,
+        None if refusal.parked => "parked",
+        None => refusal.stage,
+    };
     let table = source.as_deref().unwrap_or(&message.topic);
     names::DEAD_LETTERS.add(1, &[("table", table), ("reason", reason)]);
     tracing::warn!(
@@ -58,7 +76,6 @@ pub async fn keep(
         reason = %refusal.reason,
         "dead letter"
     );
-    Ok(())
 }
 
 /// Copies dead letters to their topic.
@@ -92,7 +109,7 @@ impl Mirror {
         let mut copied = 0;
         loop {
             let rows = client
-                .query(statements::UNMIRRORED, &[&self.pipeline])
+                .query_typed(statements::UNMIRRORED, &[(&self.pipeline, Type::TEXT)])
                 .await
                 .map_err(|e| PostgresError::statement("read the dead letters", e))?;
             if rows.is_empty() {
@@ -107,7 +124,7 @@ impl Mirror {
                 copied += 1;
             }
             client
-                .execute(statements::MIRRORED, &[&done])
+                .execute_typed(statements::MIRRORED, &[(&done, Type::INT8_ARRAY)])
                 .await
                 .map_err(|e| PostgresError::statement("mark dead letters as mirrored", e))?;
         }
@@ -176,7 +193,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The record's own headers from their form in the table.
-fn original(headers: &Json) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn original(headers: &Json) -> Vec<(String, Vec<u8>)> {
     let pair = |pair: &Json| {
         let name = pair.get(0)?.as_str()?.to_owned();
         let value = pair.get(1)?.as_str()?;

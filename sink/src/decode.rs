@@ -4,12 +4,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use causeway_avro::{Decoder, KeyDecoder, frame};
 use causeway_change::{Column, Operation, Row, TableId};
-use causeway_kafka::{Message, Registry, RegistryError};
-use causeway_postgres::{Config as Postgres, encode};
+use causeway_kafka::{Message, Registry, RegistryError, topic};
+use causeway_postgres::{Config as Postgres, EncodeError};
 
 use crate::{
     SinkError,
-    change::{ABSENT, Action, Change, Refusal, Shape},
+    change::{Change, KeyReader, Refusal, Shape},
+    convert::{Buffer, Converted, Failure, convert, tombstone},
+    policy::{KeyFrom, Meta, OnError, Policies, Policy},
+    reader::Reader,
+    transcode::Plan,
 };
 
 /// What a record is.
@@ -17,10 +21,31 @@ use crate::{
 pub enum Decoded {
     /// A change to apply.
     Change(Box<Change>),
+    /// The key of its row changed: the old row goes, the new one comes.
+    Moved(Box<(Change, Change)>),
     /// A tombstone, or an operation that says nothing of a row.
     Nothing,
     /// A record that can never be applied.
     Refused(Box<Refusal>),
+}
+
+/// A record read for a person: without a policy, and with both images.
+pub enum Loose {
+    /// It can be read.
+    Read {
+        /// Version of its table.
+        shape: Arc<Shape>,
+        /// What happened.
+        operation: Operation,
+        /// The row before.
+        before: Option<Row>,
+        /// The row after.
+        after: Option<Row>,
+        /// The columns and values of the record's key.
+        key: Vec<(Column, causeway_change::Value)>,
+    },
+    /// It cannot be read, and why.
+    Bytes(String),
 }
 
 /// Id of the value's schema, topic, id of the key's schema.
@@ -30,8 +55,14 @@ type Schemas = (u32, Arc<str>, Option<u32>);
 pub struct Records {
     registry: Registry,
     postgres: Postgres,
-    keys: HashMap<u32, Result<Arc<KeyDecoder>, String>>,
+    pipeline: String,
+    policies: Policies,
     values: HashMap<Schemas, Result<Arc<Shape>, String>>,
+    /// Most records have the schemas of the one before.
+    last: Option<(Schemas, Arc<Shape>)>,
+    /// Topics in which a tombstone was met, with the newest version of those that are flattened.
+    flat: HashMap<Arc<str>, Option<Arc<Shape>>>,
+    buffer: Buffer,
 }
 
 /// Why a record has no change: refused for ever, or the registry is away.
@@ -53,8 +84,22 @@ impl From<RegistryError> for Stop {
 impl Records {
     /// Knows no schema yet.
     #[must_use]
-    pub fn new(registry: Registry, postgres: Postgres) -> Self {
-        Self { registry, postgres, keys: HashMap::new(), values: HashMap::new() }
+    pub fn new(
+        registry: Registry,
+        postgres: Postgres,
+        pipeline: String,
+        policies: Policies,
+    ) -> Self {
+        Self {
+            registry,
+            postgres,
+            pipeline,
+            policies,
+            values: HashMap::new(),
+            last: None,
+            flat: HashMap::new(),
+            buffer: Buffer::default(),
+        }
     }
 
     /// Decodes one record.
@@ -62,19 +107,104 @@ impl Records {
     /// # Errors
     /// When the registry cannot be asked right now; the same record can be tried again.
     pub async fn decode(&mut self, message: Arc<Message>) -> Result<Decoded, SinkError> {
-        // A tombstone follows the delete that says the same; for compaction, not for us.
-        let Some(value) = &message.value else { return Ok(Decoded::Nothing) };
-        let shape = match self.shape(&message, value).await {
+        let shape = match &message.value {
+            Some(value) => self.shape(&message, value).await,
+            None => match self.flat(&message).await {
+                Ok(Some(shape)) => Ok(shape),
+                // It follows the delete that says the same; for compaction, not for us.
+                Ok(None) => return Ok(Decoded::Nothing),
+                Err(stop) => Err(stop),
+            },
+        };
+        let shape = match shape {
             Ok(shape) => shape,
             Err(Stop::Sink(error)) => return Err(error),
             Err(Stop::Refuse(reason)) => {
-                return Ok(refused(&message, None, "VALUE_CONVERTER", reason));
+                let table = table_of(&self.pipeline, &message.topic);
+                let policy = table.as_ref().map(|table| self.policies.of(table));
+                let on_error = policy.unwrap_or_default().on_error;
+                return Ok(refused(&message, table.as_ref(), on_error, reason));
             }
         };
-        match self.change(&message, &shape) {
-            Ok(change) => Ok(change),
-            Err(reason) => Ok(refused(&message, Some(&shape.source), "VALUE_CONVERTER", reason)),
+        let converted = match &message.value {
+            Some(_) => convert(&mut self.buffer, &message, &shape),
+            None => tombstone(&mut self.buffer, &message, &shape),
+        };
+        Ok(match converted {
+            Ok(Converted::Nothing) => Decoded::Nothing,
+            Ok(Converted::One(change)) => Decoded::Change(Box::new(change)),
+            Ok(Converted::Moved(old, new)) => Decoded::Moved(Box::new((old, new))),
+            Err(Failure::Unreadable(reason)) => {
+                refused(&message, Some(&shape.source), shape.policy.on_error, reason)
+            }
+            Err(Failure::Unfit { error, always }) => unfit(&message, &shape, &error, always),
+        })
+    }
+
+    /// For a tombstone: the version of its table, when its topic is of flattened records, in which a
+    /// tombstone is all that is left of a row.
+    async fn flat(&mut self, message: &Message) -> Result<Option<Arc<Shape>>, Stop> {
+        let Some(key) = message.key.as_deref() else { return Ok(None) };
+        if let Some((_, shape)) = self.last.as_ref().filter(|(place, _)| place.1 == message.topic)
+            && matches!(shape.reader, Reader::Envelope(_))
+        {
+            return Ok(None);
         }
+        if !self.flat.contains_key(&message.topic) {
+            let newest = self.newest(&message.topic).await;
+            let newest = newest.map_err(|error| match error {
+                Newest::Registry(error) => error.into(),
+                Newest::Schema(reason) => Stop::Refuse(reason),
+            })?;
+            let flat = newest.filter(|shape| matches!(shape.reader, Reader::Flat(_)));
+            self.flat.insert(message.topic.clone(), flat.map(Arc::new));
+        }
+        let Some(Some(newest)) = self.flat.get(&message.topic) else { return Ok(None) };
+        // Its key may be of another version than the newest value.
+        let id = frame::split(key).map_err(|error| Stop::Refuse(error.to_string()))?.0;
+        let place = (newest.schema_id, message.topic.clone(), Some(id));
+        if let Some(known) = self.values.get(&place) {
+            return known.clone().map(Some).map_err(Stop::Refuse);
+        }
+        let (schema_id, source) = (newest.schema_id, newest.source.clone());
+        let schema = self.registry.schema(schema_id).await?;
+        let key = self.registry.schema(id).await?;
+        let made = Reader::new(&schema)
+            .map_err(|error| error.to_string())
+            .and_then(|reader| {
+                self.compile(message.topic.clone(), source, schema_id, reader, Some(&key))
+            })
+            .map(Arc::new);
+        self.values.insert(place, made.clone());
+        made.map(Some).map_err(Stop::Refuse)
+    }
+
+    /// Reads a record as far as it can be read.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked right now.
+    pub async fn loose(&mut self, message: &Message) -> Result<Loose, SinkError> {
+        let value = message.value.as_deref().unwrap_or_default();
+        let shape = match self.shape(message, value).await {
+            Ok(shape) => shape,
+            Err(Stop::Sink(error)) => return Err(error),
+            Err(Stop::Refuse(why)) => return Ok(Loose::Bytes(why)),
+        };
+        let read = || {
+            let body = frame::split(value).map_err(|error| error.to_string())?.1;
+            let (operation, before, after) =
+                shape.reader.rows(body).map_err(|error| error.to_string())?;
+            let key = match (message.key.as_deref(), &shape.key_reader) {
+                (Some(key), Some(reader)) => {
+                    let body = frame::split(key).map_err(|error| error.to_string())?.1;
+                    let row = reader.decoder.decode(body).map_err(|error| error.to_string())?;
+                    reader.decoder.columns().iter().cloned().zip(row).collect()
+                }
+                _ => Vec::new(),
+            };
+            Ok(Loose::Read { shape: shape.clone(), operation, before, after, key })
+        };
+        Ok(read().unwrap_or_else(Loose::Bytes))
     }
 
     async fn shape(&mut self, message: &Message, value: &[u8]) -> Result<Arc<Shape>, Stop> {
@@ -85,13 +215,20 @@ impl Records {
             Some(key) => Some(frame::split(key).map_err(|e| refuse(&e))?.0),
         };
         let place = (schema_id, message.topic.clone(), key_id);
+        if let Some((last, shape)) = &self.last
+            && *last == place
+        {
+            return Ok(shape.clone());
+        }
         if let Some(known) = self.values.get(&place) {
-            return known.clone().map_err(Stop::Refuse);
+            let shape = known.clone().map_err(Stop::Refuse)?;
+            self.last = Some((place, shape.clone()));
+            return Ok(shape);
         }
         let schema = self.registry.schema(schema_id).await?;
         let key_schema = match key_id {
             None => None,
-            Some(id) => Some((id, self.registry.schema(id).await?)),
+            Some(id) => Some(self.registry.schema(id).await?),
         };
         let made = self.make(message, schema_id, &schema, key_schema, body).map(Arc::new);
         self.values.insert(place, made.clone());
@@ -99,88 +236,150 @@ impl Records {
     }
 
     fn make(
-        &mut self,
+        &self,
         message: &Message,
         schema_id: u32,
         schema: &str,
-        key_schema: Option<(u32, Arc<str>)>,
+        key_schema: Option<Arc<str>>,
         body: &[u8],
     ) -> Result<Shape, String> {
-        let decoder = Decoder::new(schema).map_err(|error| error.to_string())?;
-        let origin = decoder.origin(body).map_err(|error| error.to_string())?;
-        let source = TableId::new(origin.schema, origin.table);
-        let columns = decoder.table().columns.clone();
-        let key = match key_schema {
-            None => Vec::new(),
-            Some((id, schema)) => {
-                let decoder = KeyDecoder::new(&schema).map_err(|error| error.to_string());
-                let decoder = decoder.map(Arc::new);
-                self.keys.insert(id, decoder.clone());
-                key_columns(&columns, decoder?.columns())?
-            }
+        let reader = Reader::new(schema).map_err(|error| error.to_string())?;
+        let source = match &reader {
+            Reader::Envelope(decoder) => origin(decoder, body)?,
+            Reader::Flat(_) => table_of(&self.pipeline, &message.topic)
+                .ok_or_else(|| "its topic does not say which table it is of".to_owned())?,
         };
-        let key_indexes =
-            key.iter().filter_map(|k| columns.iter().position(|c| c.name == k.name)).collect();
-        Ok(Shape {
-            schema_id,
-            topic: message.topic.clone(),
-            target: self.postgres.target(&source),
-            source,
-            columns,
-            key,
-            key_indexes,
-            decoder,
-        })
+        self.compile(message.topic.clone(), source, schema_id, reader, key_schema.as_deref())
     }
 
-    fn change(&self, message: &Arc<Message>, shape: &Arc<Shape>) -> Result<Decoded, String> {
-        let body = message.value.as_deref().unwrap_or_default();
-        let (_, body) = frame::split(body).map_err(|error| error.to_string())?;
-        let decoded = shape.decoder.decode(body).map_err(|error| error.to_string())?;
-        let mut key_fields = Vec::new();
-        if let Some(key) = message.key.as_deref() {
-            let (id, body) = frame::split(key).map_err(|error| error.to_string())?;
-            let decoder = match self.keys.get(&id) {
-                Some(decoder) => decoder.clone()?,
-                None => return Err("the key's schema is not the value's".to_owned()),
-            };
-            let values = decoder.decode(body).map_err(|error| error.to_string())?;
-            if let Err(error) = write_fields(&shape.key, &values, &mut key_fields) {
-                return Ok(unfit(message, shape, &error));
-            }
-        }
-        let action = match (decoded.operation, decoded.after) {
-            (Operation::Delete, _) => Action::Delete,
-            (Operation::Read | Operation::Create | Operation::Update, Some(row)) => {
-                let mut fields = Vec::with_capacity(body.len());
-                if let Err(error) = write_fields(&shape.columns, &row, &mut fields) {
-                    return Ok(unfit(message, shape, &error));
-                }
-                fields.shrink_to_fit();
-                Action::Put(fields)
-            }
-            (operation, None) => {
-                return Err(format!("operation {} has no row", operation.letter()));
-            }
-        };
-        if message.key.is_none()
-            && (action == Action::Delete || decoded.operation == Operation::Update)
-        {
-            return Err(format!(
-                "operation {} without a record key: the row cannot be found",
-                decoded.operation.letter()
-            ));
-        }
-        Ok(Decoded::Change(Box::new(Change {
-            shape: shape.clone(),
-            key_fields,
-            action,
-            snapshot: decoded.source.snapshot,
-            commit_lsn: decoded.source.commit_lsn,
-            commit_ms: decoded.source.ts_ms,
-            message: message.clone(),
-        })))
+    /// The newest version of a topic's table, by the registry alone: before a record was read. None when
+    /// the registry knows no such topic.
+    ///
+    /// # Errors
+    /// What the registry answers, or a sentence about schemas that cannot be read.
+    pub async fn newest(&self, name: &str) -> Result<Option<Shape>, Newest> {
+        let value = self.registry.latest(&topic::value_subject(name)).await?;
+        let Some((schema_id, schema)) = value else { return Ok(None) };
+        let key = self.registry.latest(&topic::key_subject(name)).await?;
+        let Some(source) = table_of(&self.pipeline, name) else { return Ok(None) };
+        let reader = Reader::new(&schema).map_err(|error| Newest::Schema(error.to_string()))?;
+        let key = key.as_ref().map(|(_, schema)| &**schema);
+        self.compile(name.into(), source, schema_id, reader, key).map(Some).map_err(Newest::Schema)
     }
+
+    fn compile(
+        &self,
+        topic: Arc<str>,
+        source: TableId,
+        schema_id: u32,
+        reader: Reader,
+        key_schema: Option<&str>,
+    ) -> Result<Shape, String> {
+        let policy = self.policies.of(&source);
+        let values = reader.columns();
+        let read_key = match key_schema {
+            Some(schema) if policy.key == KeyFrom::Record => {
+                let decoder = KeyDecoder::new(schema).map_err(|error| error.to_string())?;
+                let key = key_columns(&values, decoder.columns())?;
+                Some((decoder, key))
+            }
+            Some(_) | None => None,
+        };
+        let of_record = read_key.as_ref().map(|(_, key)| key.as_slice()).unwrap_or_default();
+        let key = chosen_key(&policy, of_record, &values)?;
+        let in_key = |name: &str| key.iter().any(|column| column.name == name);
+        let metas = policy.metas();
+        let written: Vec<Option<Column>> = values
+            .iter()
+            .map(|column| {
+                let nullable = column.nullable || policy.key.is_history();
+                let column = Column { nullable, ..column.clone() };
+                (in_key(&column.name) || policy.writes(&column.name)).then_some(column)
+            })
+            .collect();
+        let strict = values.iter().enumerate().filter(|(_, c)| in_key(&c.name)).map(|(i, _)| i);
+        let plan = Plan::new(written.iter().map(Option::as_ref), &policy).with_strict(strict);
+        let mut columns: Vec<Column> = written.into_iter().flatten().collect();
+        let key_indexes =
+            key.iter().filter_map(|k| columns.iter().position(|c| c.name == k.name)).collect();
+        columns.extend(metas.iter().map(|meta| meta.column()));
+        let key_reader = read_key.map(|(decoder, all)| {
+            let of_key = all.iter().map(|column| in_key(&column.name).then_some(column));
+            let plan = Plan::new(of_key, &Policy::default());
+            KeyReader { decoder, plan }
+        });
+        Ok(Shape {
+            schema_id,
+            topic,
+            target: policy.target(self.postgres.target(&source)),
+            source,
+            plan,
+            metas,
+            columns,
+            key,
+            key_reader,
+            key_indexes,
+            reader,
+            policy,
+        })
+    }
+}
+
+/// Why the newest version of a table is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Newest {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Its schemas cannot be read.
+    #[error("{0}")]
+    Schema(String),
+}
+
+/// The table that a record says it is of.
+fn origin(decoder: &Decoder, body: &[u8]) -> Result<TableId, String> {
+    let origin = decoder.origin(body).map_err(|error| error.to_string())?;
+    Ok(TableId::new(origin.schema, origin.table))
+}
+
+/// The columns of the target's key.
+fn chosen_key(
+    policy: &Policy,
+    of_record: &[Column],
+    values: &[Column],
+) -> Result<Vec<Column>, String> {
+    let named = |columns: &[Column], names: &[String]| {
+        names
+            .iter()
+            .map(|name| {
+                let column = columns.iter().find(|column| column.name == *name);
+                column
+                    .cloned()
+                    .ok_or_else(|| format!("key_fields names {name}, which is not there"))
+            })
+            .collect()
+    };
+    match (policy.key, &policy.key_fields) {
+        (KeyFrom::Record, None) => Ok(of_record.to_vec()),
+        (KeyFrom::Record, Some(names)) => named(of_record, names),
+        (KeyFrom::Value, names) => {
+            let mut key: Vec<Column> = named(values, names.as_deref().unwrap_or_default())?;
+            key.iter_mut().for_each(|column| column.nullable = false);
+            Ok(key)
+        }
+        (KeyFrom::Kafka, _) => {
+            Ok([Meta::Topic, Meta::Partition, Meta::Offset].map(Meta::column).to_vec())
+        }
+        (KeyFrom::None, _) => Ok(Vec::new()),
+    }
+}
+
+/// The table of a topic, by its name: what is known of a record that cannot be read.
+#[must_use]
+pub fn table_of(pipeline: &str, name: &str) -> Option<TableId> {
+    let rest = name.strip_prefix(&topic::tables_prefix(pipeline))?;
+    let mut parts = rest.splitn(3, '.').skip(1);
+    Some(TableId::new(parts.next()?, parts.next()?))
 }
 
 /// The key's columns as the row has them: the row's types are exact where a key's may not be.
@@ -205,41 +404,32 @@ fn key_type(column: &Column, key: &Column) -> causeway_change::ColumnType {
     }
 }
 
-fn write_fields(
-    columns: &[Column],
-    values: &Row,
-    out: &mut Vec<u8>,
-) -> Result<(), causeway_postgres::EncodeError> {
-    for (column, value) in columns.iter().zip(values) {
-        if value.is_unavailable() {
-            out.extend(ABSENT.to_be_bytes());
-        } else {
-            encode::field(column, value, out)?;
-        }
-    }
-    Ok(())
-}
-
 fn refused(
     message: &Arc<Message>,
     source: Option<&TableId>,
-    stage: &'static str,
+    on_error: OnError,
     reason: String,
 ) -> Decoded {
     Decoded::Refused(Box::new(Refusal {
         message: message.clone(),
         source: source.cloned(),
         commit_lsn: None,
-        stage,
+        stage: "VALUE_CONVERTER",
         sqlstate: None,
         column: None,
         constraint: None,
         reason,
+        on_error,
+        parked: false,
     }))
 }
 
 /// A value that PostgreSQL cannot hold: found here, before it could spoil a batch.
-fn unfit(message: &Arc<Message>, shape: &Shape, error: &causeway_postgres::EncodeError) -> Decoded {
+fn unfit(message: &Arc<Message>, shape: &Shape, error: &EncodeError, always: bool) -> Decoded {
+    let on_error = match shape.policy.on_error {
+        OnError::Stop if always => OnError::Dlq,
+        on_error @ (OnError::Stop | OnError::Dlq | OnError::ParkKey) => on_error,
+    };
     Decoded::Refused(Box::new(Refusal {
         message: message.clone(),
         source: Some(shape.source.clone()),
@@ -249,5 +439,19 @@ fn unfit(message: &Arc<Message>, shape: &Shape, error: &causeway_postgres::Encod
         column: Some(error.column.clone()),
         constraint: None,
         reason: error.to_string(),
+        on_error,
+        parked: false,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_tells_its_table() {
+        assert_eq!(table_of("shop", "shop.db.dbo.orders"), Some(TableId::new("dbo", "orders")));
+        assert_eq!(table_of("eu.shop", "eu.shop.db.dbo.a.b"), Some(TableId::new("dbo", "a.b")));
+        assert_eq!(table_of("shop", "shop.offsets"), None);
+    }
 }

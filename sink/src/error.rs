@@ -45,6 +45,17 @@ pub enum SinkError {
         /// Why, and what to do.
         why: String,
     },
+    /// A rule of `[[sink.tables]]` sets aside the records that the target table would have to change for.
+    #[error("table {table}: {why}")]
+    Aside {
+        /// Schema and table in PostgreSQL.
+        table: String,
+        /// Why.
+        why: String,
+    },
+    /// What was asked for is not there or cannot be done.
+    #[error("{0}")]
+    Asked(String),
     /// A fault of ours.
     #[error(
         "a task of the sink panicked; what it held is not applied and is read again at the next start. Please report it"
@@ -77,6 +88,8 @@ impl SinkError {
             Self::Kafka(error) => error.is_transient(),
             Self::Registry(error) => error.is_transient(),
             Self::Panicked
+            | Self::Asked(_)
+            | Self::Aside { .. }
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Table { .. }
@@ -89,9 +102,11 @@ impl SinkError {
     pub fn class(&self) -> Option<Class> {
         match self {
             Self::Postgres(error) => Some(error.class()),
+            Self::Aside { .. } => Some(Class::Record),
             Self::Kafka(_)
             | Self::Registry(_)
             | Self::Panicked
+            | Self::Asked(_)
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Table { .. }

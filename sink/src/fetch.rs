@@ -1,7 +1,7 @@
 //! Reads records and makes batches of them, while the batch before is being applied.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +18,7 @@ use crate::{
     apply::Batch,
     batch::{Close, Limits},
     decode::{Decoded, Records},
+    pause,
     progress::{self, Place, Span},
 };
 
@@ -37,6 +38,8 @@ pub struct Fetcher {
     pub epoch: i64,
     /// The offset to be read next of each partition that is ours.
     pub positions: HashMap<Place, i64>,
+    /// Partitions of tables that somebody paused.
+    pub paused: HashSet<Place>,
 }
 
 impl Fetcher {
@@ -50,6 +53,7 @@ impl Fetcher {
         stop: CancellationToken,
     ) -> Result<(), SinkError> {
         self.discover().await?;
+        self.pause().await?;
         let every = Duration::from_secs(self.config.discover_seconds);
         let mut discover = tokio::time::interval(every);
         discover.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -92,7 +96,10 @@ impl Fetcher {
                     }
                 }
                 () = tokio::time::sleep_until(due) => {}
-                _ = discover.tick() => self.discover().await?,
+                _ = discover.tick() => {
+                    self.discover().await?;
+                    self.pause().await?;
+                }
             }
             self.publish();
         }
@@ -119,6 +126,13 @@ impl Fetcher {
                 limits.add(change.size(), Instant::now());
                 names::ROWS_READ.add(1, &[("table", &change.shape.source.to_string())]);
                 batch.changes.push(*change);
+            }
+            Decoded::Moved(pair) => {
+                let (old, new) = *pair;
+                for change in [old, new] {
+                    limits.add(change.size(), Instant::now());
+                    batch.changes.push(change);
+                }
             }
             Decoded::Refused(refusal) => {
                 limits.add(message.size(), Instant::now());
@@ -207,6 +221,40 @@ impl Fetcher {
             self.positions.insert((topic, partition), next);
         }
         self.consumer.add(&reads).await?;
+        Ok(())
+    }
+
+    /// Stops and begins reading the tables that `causeway-sink pause` and `resume` name.
+    async fn pause(&mut self) -> Result<(), SinkError> {
+        let patterns = async {
+            let client = Client::connect(&self.postgres).await?;
+            pause::patterns(&client, &self.pipeline).await
+        };
+        let patterns = match patterns.await {
+            Ok(patterns) => patterns,
+            Err(error) if error.is_transient() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let wanted: HashSet<Place> = self
+            .positions
+            .keys()
+            .filter(|(topic, _)| pause::holds(&patterns, &self.pipeline, topic))
+            .cloned()
+            .collect();
+        let list = |places: std::collections::hash_set::Difference<'_, Place, _>| {
+            places.map(|(topic, partition)| (topic.to_string(), *partition)).collect::<Vec<_>>()
+        };
+        let (stop, begin) =
+            (list(wanted.difference(&self.paused)), list(self.paused.difference(&wanted)));
+        if !stop.is_empty() {
+            tracing::info!(partitions = stop.len(), "paused");
+            self.consumer.pause(&stop)?;
+        }
+        if !begin.is_empty() {
+            tracing::info!(partitions = begin.len(), "resumed");
+            self.consumer.resume(&begin)?;
+        }
+        self.paused = wanted;
         Ok(())
     }
 

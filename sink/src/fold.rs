@@ -54,7 +54,7 @@ pub fn fold<'a>(steps: impl Iterator<Item = Step<'a>>) -> Folded<'a> {
                 let before = last.get(key).and_then(|(_, row)| row.as_deref());
                 Some(match before {
                     Some(before) if fields(row).any(is_absent) => Cow::Owned(merge(before, row)),
-                    Some(_) | None => Cow::Borrowed(row.as_slice()),
+                    Some(_) | None => Cow::Borrowed(row.as_ref()),
                 })
             }
         };
@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn put(texts: &[&str]) -> Action {
-        Action::Put(row(texts))
+        Action::Put(row(texts).into())
     }
 
     fn folded(changes: &[(&'static str, Action)]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<String>) {

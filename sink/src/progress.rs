@@ -1,9 +1,13 @@
 //! Offsets and the epoch, in the target database.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::SystemTime};
 
 use causeway_change::Lsn;
 use causeway_postgres::{PostgresError, Session};
+use tokio_postgres::{
+    error::SqlState,
+    types::{ToSql, Type},
+};
 
 use crate::{SinkError, statements};
 
@@ -38,7 +42,7 @@ pub async fn setup(client: &Session) -> Result<(), PostgresError> {
 /// What PostgreSQL answers.
 pub async fn next_epoch(client: &Session, pipeline: &str) -> Result<i64, PostgresError> {
     let row = client
-        .query_one(statements::NEXT_EPOCH, &[&pipeline])
+        .query_typed_one(statements::NEXT_EPOCH, &[(&pipeline, Type::TEXT)])
         .await
         .map_err(|e| PostgresError::statement("take an epoch", e))?;
     Ok(row.get(0))
@@ -58,7 +62,16 @@ pub async fn claim(
     let mut claimed = Vec::with_capacity(new.len());
     for ((topic, partition), first) in new {
         let row = client
-            .query_opt(statements::CLAIM, &[&pipeline, &topic.as_ref(), partition, first, &epoch])
+            .query_typed_opt(
+                statements::CLAIM,
+                &[
+                    (&pipeline, Type::TEXT),
+                    (&topic.as_ref(), Type::TEXT),
+                    (partition, Type::INT4),
+                    (first, Type::INT8),
+                    (&epoch, Type::INT8),
+                ],
+            )
             .await
             .map_err(|e| PostgresError::statement(format!("claim {topic}/{partition}"), e))?;
         let row = row.ok_or_else(|| SinkError::Fenced { pipeline: pipeline.to_owned(), epoch })?;
@@ -89,7 +102,7 @@ pub async fn standing(
     spans: &HashMap<Place, Span>,
 ) -> Result<Standing, PostgresError> {
     let rows = client
-        .query(statements::PROGRESS, &[&pipeline])
+        .query_typed(statements::PROGRESS, &[(&pipeline, Type::TEXT)])
         .await
         .map_err(|e| PostgresError::statement("read the offsets", e))?;
     let found: HashMap<(String, i32), (i64, i64)> =
@@ -116,11 +129,12 @@ fn judge(
     }
 }
 
-/// Moves the offsets inside the batch's transaction; false when they are not ours any more.
+/// Moves the offsets inside the batch's transaction and commits it, in one round trip; false when they
+/// are not ours any more, and then nothing is committed.
 ///
 /// # Errors
 /// What PostgreSQL answers.
-pub async fn advance(
+pub async fn advance_and_commit(
     client: &Session,
     pipeline: &str,
     epoch: i64,
@@ -136,14 +150,34 @@ pub async fn advance(
     }
     let lsn = source.map(|(lsn, _)| lsn.as_bytes().to_vec());
     let time = source.map(|(_, time)| time);
-    let moved = client
-        .execute(
-            statements::ADVANCE,
-            &[&pipeline, &epoch, &topics, &partitions, &expected, &next, &lsn, &time],
-        )
-        .await
-        .map_err(|e| PostgresError::statement("move the offsets", e))?;
-    Ok(usize::try_from(moved).is_ok_and(|moved| moved == spans.len()))
+    let count = i64::try_from(spans.len()).unwrap_or(i64::MAX);
+    let params: [(&(dyn ToSql + Sync), Type); 9] = [
+        (&pipeline, Type::TEXT),
+        (&epoch, Type::INT8),
+        (&topics, Type::TEXT_ARRAY),
+        (&partitions, Type::INT4_ARRAY),
+        (&expected, Type::INT8_ARRAY),
+        (&next, Type::INT8_ARRAY),
+        (&lsn, Type::BYTEA),
+        (&time, Type::TIMESTAMPTZ),
+        (&count, Type::INT8),
+    ];
+    // Sent by the first poll, so before the COMMIT. When it fails, the transaction is spoiled, and the COMMIT
+    // rolls it back.
+    let mut moving = pin!(client.query_typed(statements::ADVANCE, &params));
+    let (moved, committed) = match futures_util::poll!(moving.as_mut()) {
+        Poll::Ready(Ok(rows)) => (Ok(rows), client.batch_execute("COMMIT").await),
+        Poll::Ready(Err(error)) => (Err(error), Ok(())),
+        Poll::Pending => futures_util::join!(moving, client.batch_execute("COMMIT")),
+    };
+    match moved {
+        Ok(_) => {
+            committed.map_err(|e| PostgresError::statement("commit", e))?;
+            Ok(true)
+        }
+        Err(error) if error.code() == Some(&SqlState::DIVISION_BY_ZERO) => Ok(false),
+        Err(error) => Err(PostgresError::statement("move the offsets", error)),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The tasks and the way out.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use causeway_kafka::{Config as Kafka, Consumer, Registry, RegistryConfig};
 use causeway_observability::{admin::Health, names::sink as names};
@@ -19,6 +23,7 @@ use crate::{
     dead_letter::Mirror,
     decode::Records,
     fetch::Fetcher,
+    policy::Policies,
     progress,
 };
 
@@ -37,6 +42,18 @@ pub struct Parts {
     pub sink: Config,
 }
 
+impl Parts {
+    /// What decodes records as the configuration says.
+    ///
+    /// # Errors
+    /// When the registry's address is none.
+    pub fn records(&self) -> Result<Records, SinkError> {
+        let registry = Registry::new(&self.registry)?;
+        let policies = Policies::new(&self.sink.tables, self.sink.dead_letters);
+        Ok(Records::new(registry, self.postgres.clone(), self.pipeline.clone(), policies))
+    }
+}
+
 /// Applies changes until it is stopped; the batch in flight is finished first.
 ///
 /// # Errors
@@ -46,24 +63,20 @@ pub async fn run(parts: Parts, health: Health, stop: CancellationToken) -> Resul
     let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
     let fetcher = Fetcher {
         consumer,
-        records: Records::new(Registry::new(&parts.registry)?, parts.postgres.clone()),
+        records: parts.records()?,
         config: parts.sink.clone(),
         postgres: parts.postgres.clone(),
         pipeline: parts.pipeline.clone(),
         epoch,
         positions: HashMap::new(),
+        paused: HashSet::new(),
     };
     // One batch waits while one is applied.
     let (send, receive) = mpsc::channel(1);
     let over = stop.child_token();
     let mut tasks = JoinSet::new();
     tasks.spawn(fetcher.run(send, over.clone()));
-    let applier = Applier::new(
-        parts.postgres.clone(),
-        parts.pipeline.clone(),
-        parts.sink.dead_letters,
-        epoch,
-    );
+    let applier = Applier::new(parts.postgres.clone(), parts.pipeline.clone(), epoch);
     let refused = Arc::new(Notify::new());
     let mirror = Mirror::new(&parts.kafka, &parts.pipeline)?;
     tasks.spawn(mirror_all(mirror, parts.postgres.clone(), refused.clone(), over.clone()));

@@ -22,7 +22,53 @@ CREATE TABLE IF NOT EXISTS _causeway.dead_letter (
   first_seen timestamptz NOT NULL DEFAULT clock_timestamp(),
   status text NOT NULL DEFAULT 'pending', mirrored_at timestamptz,
   UNIQUE (pipeline, topic, partition, \"offset\"));
-CREATE INDEX IF NOT EXISTS dead_letter_unmirrored ON _causeway.dead_letter (id) WHERE mirrored_at IS NULL";
+CREATE INDEX IF NOT EXISTS dead_letter_unmirrored ON _causeway.dead_letter (id) WHERE mirrored_at IS NULL;
+ALTER TABLE _causeway.dead_letter ADD COLUMN IF NOT EXISTS row_key bytea,
+  ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 1, ADD COLUMN IF NOT EXISTS closed_at timestamptz;
+UPDATE _causeway.dead_letter SET row_key = CASE WHEN length(key) >= 5 AND get_byte(key, 0) = 0
+  THEN substring(key FROM 6) ELSE key END WHERE row_key IS NULL AND key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS dead_letter_open ON _causeway.dead_letter (pipeline, topic, row_key)
+  WHERE status IN ('pending', 'parked');
+CREATE TABLE IF NOT EXISTS _causeway.target (
+  pipeline text NOT NULL, topic text NOT NULL, table_schema text NOT NULL, table_name text NOT NULL,
+  made_oid oid, schema_id bigint NOT NULL, PRIMARY KEY (pipeline, topic));
+CREATE TABLE IF NOT EXISTS _causeway.paused (
+  pipeline text NOT NULL, pattern text NOT NULL, since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (pipeline, pattern))";
+
+/// Notes which table a topic is written to, whether we made it, and the newest schema.
+pub const TARGET: &str = "INSERT INTO _causeway.target AS t VALUES ($1, $2, $3, $4, $5, $6) \
+     ON CONFLICT (pipeline, topic) DO UPDATE SET table_schema = $3, table_name = $4, made_oid = $5, \
+       schema_id = greatest(t.schema_id, $6) \
+     WHERE (t.table_schema, t.table_name, t.made_oid, t.schema_id) IS DISTINCT FROM ($3, $4, $5, greatest(t.schema_id, $6))";
+
+/// The globs over source tables that are paused.
+pub const PAUSED: &str =
+    "SELECT pattern FROM _causeway.paused WHERE pipeline = $1 ORDER BY pattern";
+
+/// Pauses: an array of globs.
+pub const PAUSE: &str = "INSERT INTO _causeway.paused (pipeline, pattern) \
+     SELECT $1, p FROM unnest($2::text[]) p ON CONFLICT DO NOTHING";
+
+/// Resumes: an array of globs.
+pub const RESUME: &str = "DELETE FROM _causeway.paused WHERE pipeline = $1 AND pattern = ANY($2)";
+
+/// Where each partition stands, its table, and its open letters.
+pub const STANDING: &str = "SELECT p.topic, p.partition, p.next_offset, t.table_schema, t.table_name, \
+       extract(epoch FROM clock_timestamp() - p.source_commit_time)::float8, \
+       to_char(p.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), p.epoch, \
+       (SELECT count(*) FROM _causeway.dead_letter d WHERE d.pipeline = $1 AND d.topic = p.topic \
+          AND d.partition = p.partition AND d.status IN ('pending', 'parked')) \
+     FROM _causeway.progress p LEFT JOIN _causeway.target t ON t.pipeline = p.pipeline AND t.topic = p.topic \
+     WHERE p.pipeline = $1 ORDER BY p.topic, p.partition";
+
+/// Sets the offset to be read next of a partition.
+pub const RESET: &str = "UPDATE _causeway.progress SET next_offset = $4, epoch = $5 \
+     WHERE pipeline = $1 AND topic = $2 AND partition = $3";
+
+/// What [`TARGET`] noted of a topic.
+pub const PAST: &str =
+    "SELECT made_oid, schema_id FROM _causeway.target WHERE pipeline = $1 AND topic = $2";
 
 /// Takes the next epoch of a pipeline: whoever has an older one cannot commit any more.
 pub const NEXT_EPOCH: &str = "INSERT INTO _causeway.epoch AS e VALUES ($1, 1) \
@@ -33,13 +79,16 @@ pub const CLAIM: &str = "INSERT INTO _causeway.progress AS p (pipeline, topic, p
      VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, topic, partition) \
      DO UPDATE SET epoch = $5 WHERE p.epoch <= $5 RETURNING next_offset";
 
-/// Moves offsets, if they are still ours and where we left them. Arrays: topic, partition, expected
-/// offset, next offset.
-pub const ADVANCE: &str = "UPDATE _causeway.progress p SET next_offset = n.next, applied_at = clock_timestamp(), \
-       source_lsn = coalesce($7, p.source_lsn), source_commit_time = coalesce($8, p.source_commit_time) \
-     FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) n(topic, partition, expected, next) \
-     WHERE p.pipeline = $1 AND p.epoch = $2 AND p.topic = n.topic AND p.partition = n.partition \
-       AND p.next_offset = n.expected";
+/// Moves offsets, if they are still ours and where we left them; otherwise it divides by zero, which
+/// spoils the transaction: whatever was sent behind it, a COMMIT too, does nothing. Arrays: topic, partition,
+/// expected offset, next offset; `$9` is how many must move.
+pub const ADVANCE: &str = "WITH moved AS (\
+       UPDATE _causeway.progress p SET next_offset = n.next, applied_at = clock_timestamp(), \
+         source_lsn = coalesce($7, p.source_lsn), source_commit_time = coalesce($8, p.source_commit_time) \
+       FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) n(topic, partition, expected, next) \
+       WHERE p.pipeline = $1 AND p.epoch = $2 AND p.topic = n.topic AND p.partition = n.partition \
+         AND p.next_offset = n.expected RETURNING 1) \
+     SELECT 1 / (count(*) = $9)::int FROM moved";
 
 /// Where the partitions stand, and whose they are.
 pub const PROGRESS: &str =
@@ -47,9 +96,80 @@ pub const PROGRESS: &str =
 
 /// Keeps a record that cannot be applied.
 pub const DEAD_LETTER: &str = "INSERT INTO _causeway.dead_letter (pipeline, topic, partition, \"offset\", key, value, headers, \
-       record_time_ms, source_table, source_lsn, stage, sqlstate, \"column\", \"constraint\", reason) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-     ON CONFLICT (pipeline, topic, partition, \"offset\") DO NOTHING";
+       record_time_ms, source_table, source_lsn, stage, sqlstate, \"column\", \"constraint\", reason, row_key, status) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+     ON CONFLICT (pipeline, topic, partition, \"offset\") DO UPDATE SET status = EXCLUDED.status, \
+       reason = EXCLUDED.reason, sqlstate = EXCLUDED.sqlstate, attempts = dead_letter.attempts + 1, closed_at = NULL";
+
+/// Which keys have letters that are neither replayed nor given up.
+pub const OPEN_KEYS: &str = "SELECT DISTINCT topic, row_key FROM _causeway.dead_letter \
+     WHERE pipeline = $1 AND status IN ('pending', 'parked') AND row_key IS NOT NULL";
+
+/// The open letters of some keys (arrays: topic, key), locked: a replay waits for us, or we for it.
+pub const HOLD: &str = "SELECT d.topic, d.row_key, d.partition, d.\"offset\" FROM _causeway.dead_letter d \
+     JOIN unnest($2::text[], $3::bytea[]) n(topic, row_key) ON d.topic = n.topic AND d.row_key = n.row_key \
+     WHERE d.pipeline = $1 AND d.status IN ('pending', 'parked') ORDER BY d.id FOR UPDATE OF d";
+
+/// A newer change of their key was applied. Arrays: topic, key, partition, offset of that change.
+pub const SUPERSEDE: &str = "UPDATE _causeway.dead_letter d SET status = 'superseded', closed_at = clock_timestamp() \
+     FROM unnest($2::text[], $3::bytea[], $4::int[], $5::bigint[]) n(topic, row_key, partition, \"offset\") \
+     WHERE d.pipeline = $1 AND d.status IN ('pending', 'parked') AND d.topic = n.topic AND d.row_key = n.row_key \
+       AND (d.partition <> n.partition OR d.\"offset\" < n.\"offset\")";
+
+/// Which letters a filter of `dlq` means. Parameters: pipeline, table as a LIKE pattern, SQLSTATE, part of
+/// the reason, since, ids, statuses; none of the middle five is no condition.
+macro_rules! chosen {
+    () => {
+        "pipeline = $1 AND ($2::text IS NULL OR coalesce(source_table, topic) LIKE $2) \
+         AND ($3::text IS NULL OR sqlstate = $3) AND ($4::text IS NULL OR strpos(reason, $4) > 0) \
+         AND ($5::text IS NULL OR first_seen >= $5::text::timestamptz) AND ($6::bigint[] IS NULL OR id = ANY($6)) \
+         AND status = ANY($7::text[])"
+    };
+}
+
+/// The newest letters of a filter, oldest first, without their bodies; the limit is `$8`.
+pub const LIST_LETTERS: &str = concat!(
+    "SELECT * FROM (SELECT id, status, source_table, topic, partition, \"offset\", stage, sqlstate, \"column\", \
+       \"constraint\", reason, attempts, source_lsn, length(key) AS key_bytes, length(value) AS value_bytes, \
+       to_char(first_seen AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS first_seen_text, \
+       to_char(closed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS closed_at_text \
+     FROM _causeway.dead_letter WHERE ",
+    chosen!(),
+    " ORDER BY id DESC LIMIT $8) newest ORDER BY id"
+);
+
+/// How many letters a filter means.
+pub const COUNT_LETTERS: &str =
+    concat!("SELECT count(*) FROM _causeway.dead_letter WHERE ", chosen!());
+
+/// Gives letters up.
+pub const DISCARD: &str = concat!(
+    "UPDATE _causeway.dead_letter SET status = 'discarded', closed_at = clock_timestamp() WHERE ",
+    chosen!()
+);
+
+/// All open letters in the order in which they are to be replayed, and whether the filter means them.
+pub const REPLAYABLE: &str = concat!(
+    "SELECT id, topic, row_key, ",
+    chosen!(),
+    " FROM _causeway.dead_letter WHERE pipeline = $1 AND status IN ('pending', 'parked') \
+     ORDER BY topic, row_key, partition, \"offset\""
+);
+
+/// Locks letters that are still open, in their order, and gives their records.
+pub const LOCK_LETTERS: &str = "SELECT id, topic, partition, \"offset\", key, value, headers, record_time_ms FROM _causeway.dead_letter \
+     WHERE id = ANY($1) AND status IN ('pending', 'parked') ORDER BY partition, \"offset\" FOR UPDATE";
+
+/// The records of letters.
+pub const LETTER_BODIES: &str = "SELECT id, topic, partition, \"offset\", key, value, headers, record_time_ms \
+     FROM _causeway.dead_letter WHERE id = ANY($1)";
+
+/// They were applied.
+pub const REPLAYED: &str = "UPDATE _causeway.dead_letter SET status = 'replayed', closed_at = clock_timestamp() WHERE id = ANY($1)";
+
+/// It could not be applied again: number, SQLSTATE, column, constraint, reason.
+pub const FAILED_AGAIN: &str = "UPDATE _causeway.dead_letter SET attempts = attempts + 1, status = 'pending', \
+       sqlstate = $2, \"column\" = $3, \"constraint\" = $4, reason = $5 WHERE id = $1";
 
 /// Dead letters that the topic does not have yet.
 pub const UNMIRRORED: &str = "SELECT id, topic, partition, \"offset\", key, value, headers, record_time_ms, source_table, source_lsn, \
@@ -109,6 +229,14 @@ pub fn upsert(
         }
     }
     Ok(sql)
+}
+
+/// Inserts rows; one that is there already is an error. Parameters: an array a column.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn insert(table: &(String, String), columns: &[Column]) -> Result<String, PostgresError> {
+    upsert(table, columns, &[])
 }
 
 /// Updates some columns of rows that exist. Parameters: an array a column of `columns`, which has the

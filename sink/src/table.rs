@@ -1,31 +1,42 @@
 //! Target tables: made when they are missing, given the columns that the source got, widened where
-//! nothing can be lost. What cannot be done is an error that says what is wrong with which column.
+//! nothing can be lost. What cannot be done is one list that says what is wrong with which column.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use causeway_change::Column;
 use causeway_observability::names::sink as names;
 use causeway_postgres::{
     PostgresError, Session,
-    catalog::{self, ExistingTable, TableColumn},
+    catalog::{self, ExistingTable},
     identifier, types,
 };
 
-use crate::{SinkError, change::Shape, statements};
+use tokio_postgres::types::Type;
 
-/// What must be done to a table. Pure.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+use crate::{
+    SinkError,
+    change::Shape,
+    fit::{Fit, fit},
+    policy::{OnChange, Policy},
+    statements,
+};
+
+/// What must be done to a table, and what we cannot or may not do. Pure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
     /// `ALTER TABLE ... <text>`
-    Alter(String),
-    /// It cannot be mended by us.
-    Refuse(String),
+    pub alter: Vec<String>,
+    /// A person must mend it: the sink cannot write this table.
+    pub problems: Vec<String>,
+    /// A rule says that records which need it are set aside.
+    pub aside: Vec<String>,
 }
 
 /// The tables that this connection knows to fit, by topic and schema id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tables {
-    fit: HashMap<(std::sync::Arc<str>, u32), Known>,
+    pipeline: String,
+    fit: HashMap<(Arc<str>, u32), Known>,
 }
 
 /// What is known of a table that fits.
@@ -36,6 +47,12 @@ pub struct Known {
 }
 
 impl Tables {
+    /// Knows none yet.
+    #[must_use]
+    pub fn new(pipeline: &str) -> Self {
+        Self { pipeline: pipeline.to_owned(), fit: HashMap::new() }
+    }
+
     /// Makes sure that the table of a shape can take its rows. Runs inside the batch's transaction:
     /// DDL and data are one.
     ///
@@ -49,7 +66,7 @@ impl Tables {
         let (schema, table) = &shape.target;
         let found = catalog::table(client, schema, table).await?;
         let shown = format!("{schema}.{table}");
-        let known = match found {
+        let (known, oid) = match found {
             None => {
                 let create_schema =
                     format!("CREATE SCHEMA IF NOT EXISTS {}", identifier::quote(schema)?);
@@ -62,26 +79,58 @@ impl Tables {
                 .await?;
                 tracing::info!(table = %shown, source = %shape.source, "table created");
                 names::SCHEMA_CHANGES.add(1, &[("table", &shown)]);
-                Known { fresh: true }
+                let made = catalog::table(client, schema, table).await?;
+                (Known { fresh: true }, made.map(|table| table.oid))
             }
             Some(found) => {
-                for step in plan(&found, &shape.columns, &shape.key)? {
-                    match step {
-                        Step::Refuse(why) => return Err(SinkError::Table { table: shown, why }),
-                        Step::Alter(text) => {
-                            let sql =
-                                format!("ALTER TABLE {} {text}", identifier::table(schema, table)?);
-                            run(client, &format!("alter table {shown}"), &sql).await?;
-                            tracing::info!(table = %shown, change = %text, "table altered");
-                            names::SCHEMA_CHANGES.add(1, &[("table", &shown)]);
-                        }
-                    }
-                }
-                Known { fresh: false }
+                let past = past(client, &self.pipeline, &shape.topic).await?;
+                self.alter(client, shape, &found, &past).await?;
+                let known = Known { fresh: false };
+                (known, past.made.filter(|oid| *oid == found.oid))
             }
         };
+        let schema_id = i64::from(shape.schema_id);
+        client
+            .execute_typed(
+                statements::TARGET,
+                &[
+                    (&self.pipeline, Type::TEXT),
+                    (&shape.topic.as_ref(), Type::TEXT),
+                    (schema, Type::TEXT),
+                    (table, Type::TEXT),
+                    (&oid, Type::OID),
+                    (&schema_id, Type::INT8),
+                ],
+            )
+            .await
+            .map_err(|e| PostgresError::statement("note the target table", e))?;
         self.fit.insert(place, known);
         Ok(known)
+    }
+
+    async fn alter(
+        &self,
+        client: &Session,
+        shape: &Shape,
+        found: &ExistingTable,
+        past: &Past,
+    ) -> Result<(), SinkError> {
+        let (schema, table) = &shape.target;
+        let shown = format!("{schema}.{table}");
+        let plan = plan(found, shape, past);
+        if !plan.problems.is_empty() {
+            return Err(SinkError::Table { table: shown, why: plan.problems.join("; ") });
+        }
+        if !plan.aside.is_empty() {
+            return Err(SinkError::Aside { table: shown, why: plan.aside.join("; ") });
+        }
+        for text in plan.alter {
+            let sql = format!("ALTER TABLE {} {text}", identifier::table(schema, table)?);
+            run(client, &format!("alter table {shown}"), &sql).await?;
+            tracing::info!(table = %shown, change = %text, "table altered");
+            names::SCHEMA_CHANGES.add(1, &[("table", &shown)]);
+        }
+        Ok(())
     }
 
     /// Changes, not only snapshot rows, are written to the table from now on.
@@ -102,172 +151,143 @@ async fn run(client: &Session, doing: &str, sql: &str) -> Result<(), PostgresErr
     client.batch_execute(sql).await.map_err(|e| PostgresError::statement(doing, e))
 }
 
-/// What must be done to an existing table before it can take rows with these columns.
+/// What we know of a topic's table from before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past {
+    /// Number of the table that we made.
+    pub made: Option<u32>,
+    /// The newest schema that was written to it.
+    pub schema_id: Option<u32>,
+}
+
+/// Reads what we know of a topic's table.
 ///
 /// # Errors
-/// When a name cannot be written.
-pub fn plan(
-    found: &ExistingTable,
-    columns: &[Column],
-    key: &[Column],
-) -> Result<Vec<Step>, PostgresError> {
-    let mut steps = Vec::new();
-    let mut want: Vec<&str> = key.iter().map(|c| c.name.as_str()).collect();
-    let mut have: Vec<&str> = found.primary_key.iter().map(String::as_str).collect();
-    want.sort_unstable();
-    have.sort_unstable();
+/// What PostgreSQL answers.
+pub async fn past(client: &Session, pipeline: &str, topic: &str) -> Result<Past, PostgresError> {
+    let row = client
+        .query_typed_opt(statements::PAST, &[(&pipeline, Type::TEXT), (&topic, Type::TEXT)])
+        .await
+        .map_err(|e| PostgresError::statement("look up the target of a topic", e))?;
+    Ok(row.map_or_else(Past::default, |row| Past {
+        made: row.get(0),
+        schema_id: u32::try_from(row.get::<_, i64>(1)).ok(),
+    }))
+}
+
+/// What must be done to an existing table before it can take rows of a shape.
+#[must_use]
+pub fn plan(found: &ExistingTable, shape: &Shape, past: &Past) -> Plan {
+    let Shape { columns, key, policy, .. } = shape;
+    let ours = past.made == Some(found.oid);
+    // A late record of an older version says nothing about what the table has lost.
+    let newest = past.schema_id.is_none_or(|newest| shape.schema_id >= newest);
+    let mut plan = Plan::default();
+    plan.problems.extend(names_too_long(shape));
+    let want: Vec<&str> = sorted(key.iter().map(|c| c.name.as_str()));
+    let have: Vec<&str> = sorted(found.primary_key.iter().map(String::as_str));
     if !key.is_empty() && want != have {
-        steps.push(Step::Refuse(format!(
+        plan.problems.push(format!(
             "its primary key is ({}), the records' key is ({}): rows could not be found again. Make the \
              primary key the same, or drop the table and let causeway-sink create it",
             found.primary_key.join(", "),
             want.join(", ")
-        )));
+        ));
     }
     for column in columns {
-        let quoted = identifier::quote(&column.name)?;
-        let wanted = types::sql_type(column.ty);
-        match found.columns.get(&column.name) {
-            None => steps.push(Step::Alter(format!("ADD COLUMN {quoted} {wanted}"))),
-            Some(existing) if existing.generated => steps.push(Step::Refuse(format!(
-                "column {} is GENERATED ALWAYS and cannot be written",
-                column.name
-            ))),
-            Some(existing) => {
-                if existing.not_null && column.nullable && !want.contains(&column.name.as_str()) {
-                    steps.push(Step::Alter(format!("ALTER COLUMN {quoted} DROP NOT NULL")));
-                }
-                if widens(existing, &wanted) {
-                    steps.push(Step::Alter(format!("ALTER COLUMN {quoted} TYPE {wanted}")));
-                }
-            }
-        }
+        // Names that cannot be quoted are among the problems already.
+        let Ok(quoted) = identifier::quote(&column.name) else { continue };
+        one(&mut plan, found, column, &quoted, want.contains(&column.name.as_str()), policy);
     }
     for (name, existing) in &found.columns {
-        if existing.not_null && !columns.iter().any(|column| column.name == *name) {
-            steps.push(Step::Alter(format!(
-                "ALTER COLUMN {} DROP NOT NULL",
-                identifier::quote(name)?
-            )));
+        if columns.iter().any(|column| column.name == *name) {
+            continue;
         }
-    }
-    Ok(steps)
-}
-
-/// True when every value of the existing column fits the wanted type, and the wanted one holds more.
-fn widens(existing: &TableColumn, wanted: &str) -> bool {
-    let rank = |base: &str| ["smallint", "integer", "bigint"].iter().position(|name| *name == base);
-    if let (Some(old), Some(new)) = (rank(&existing.declared), rank(wanted)) {
-        return new > old;
-    }
-    let (old_name, old) = split(&existing.declared);
-    let (new_name, new) = split(wanted);
-    match (old_name.as_str(), new_name.as_str()) {
-        ("character varying", "text") => true,
-        (a, b) if a != b => false,
-        ("numeric", _) => match (old.as_slice(), new.as_slice()) {
-            ([p1, s1], [p2, s2]) => {
-                s2 >= s1 && p2.saturating_sub(*s2) >= p1.saturating_sub(*s1) && (p2, s2) != (p1, s1)
+        if ours && newest {
+            let text =
+                format!("column {name} is not in the records any more: it was dropped or renamed");
+            by_policy(&mut plan, policy.lost_column, None, text);
+        }
+        if existing.not_null && !existing.has_default {
+            match identifier::quote(name) {
+                Ok(quoted) if ours => {
+                    plan.alter.push(format!("ALTER COLUMN {quoted} DROP NOT NULL"));
+                }
+                _ => plan.problems.push(format!(
+                    "column {name} is NOT NULL without a default, and the records do not have it: give it a \
+                     default, or ALTER COLUMN \"{name}\" DROP NOT NULL"
+                )),
             }
-            _ => false,
-        },
-        ("character varying" | "character", _)
-        | (
-            "time without time zone" | "timestamp without time zone" | "timestamp with time zone",
-            _,
-        ) => {
-            matches!((old.as_slice(), new.as_slice()), ([a], [b]) if b > a)
         }
-        _ => false,
+    }
+    plan
+}
+
+/// One column of the records.
+fn one(
+    plan: &mut Plan,
+    found: &ExistingTable,
+    column: &Column,
+    quoted: &str,
+    in_key: bool,
+    policy: &Policy,
+) {
+    let (name, wanted) = (&column.name, types::sql_type(column.ty));
+    let Some(existing) = found.columns.get(name) else {
+        let add = format!("ADD COLUMN {quoted} {wanted}");
+        let text = format!("column {name} ({wanted}) is missing");
+        return by_policy(plan, policy.new_column, Some(add), text);
+    };
+    if existing.generated {
+        return plan.problems.push(format!(
+            "column {name} is GENERATED ALWAYS and cannot be written: make it a plain column, or leave it out \
+             with exclude"
+        ));
+    }
+    if existing.not_null && column.nullable && !in_key {
+        let relax = format!("ALTER COLUMN {quoted} DROP NOT NULL");
+        let text = format!("column {name} is NOT NULL, and can be NULL in the source");
+        by_policy(plan, policy.null_column, Some(relax), text);
+    }
+    match fit(&existing.declared, &wanted) {
+        Fit::Holds => {}
+        Fit::Widen(to) => {
+            let text = format!("column {name} is {}, too narrow for {wanted}", existing.declared);
+            let widen = format!("ALTER COLUMN {quoted} TYPE {to}");
+            by_policy(plan, policy.wider_column, Some(widen), text);
+        }
+        Fit::Refuse => plan.problems.push(format!(
+            "column {name} is {}, which does not hold {wanted}: change its type, or leave it out with exclude",
+            existing.declared
+        )),
     }
 }
 
-/// `timestamp(3) with time zone` -> (`timestamp with time zone`, [3]); the short forms that we write
-/// get their long names.
-fn split(declared: &str) -> (String, Vec<u32>) {
-    let (name, numbers, rest) = match (declared.find('('), declared.find(')')) {
-        (Some(open), Some(close)) => (
-            declared.get(..open).unwrap_or_default(),
-            declared.get(open + 1..close).unwrap_or_default(),
-            declared.get(close + 1..).unwrap_or_default(),
-        ),
-        _ => (declared, "", ""),
-    };
-    let mut name = format!("{name}{rest}");
-    if name == "time" || name == "timestamp" {
-        name.push_str(" without time zone");
+fn by_policy(plan: &mut Plan, policy: OnChange, follow: Option<String>, text: String) {
+    match policy {
+        OnChange::Follow => plan.alter.extend(follow),
+        OnChange::Dlq => plan.aside.push(text),
+        OnChange::Stop => {
+            plan.problems.push(format!("{text}, and [[sink.tables]] says stop: change the table"));
+        }
     }
-    (name, numbers.split(',').filter_map(|n| n.trim().parse().ok()).collect())
+}
+
+/// Names that PostgreSQL would cut: table, schema and columns.
+pub fn names_too_long(shape: &Shape) -> impl Iterator<Item = String> {
+    let names = [&shape.target.0, &shape.target.1];
+    names
+        .into_iter()
+        .chain(shape.columns.iter().map(|column| &column.name))
+        .filter_map(|name| Some(identifier::quote(name).err()?.to_string()))
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names
 }
 
 #[cfg(test)]
-mod tests {
-    use causeway_change::{ColumnType, Length};
-
-    use super::*;
-
-    fn existing(declared: &str, not_null: bool) -> TableColumn {
-        TableColumn {
-            base_type: String::new(),
-            declared: declared.to_owned(),
-            not_null,
-            generated: false,
-        }
-    }
-
-    fn column(name: &str, ty: ColumnType, nullable: bool) -> Column {
-        Column { name: name.to_owned(), ty, nullable, default: None }
-    }
-
-    #[test]
-    fn only_what_loses_nothing_is_widened() {
-        for (old, new, widens_it) in [
-            ("integer", "bigint", true),
-            ("bigint", "integer", false),
-            ("character varying(10)", "character varying(20)", true),
-            ("character varying(20)", "character varying(10)", false),
-            ("character varying(20)", "text", true),
-            ("numeric(10,2)", "numeric(12,2)", true),
-            ("numeric(10,2)", "numeric(10,4)", false),
-            ("numeric(10,2)", "numeric(10,2)", false),
-            ("timestamp(3) without time zone", "timestamp(6)", true),
-            ("timestamp(6) with time zone", "timestamp(3) with time zone", false),
-            ("text", "integer", false),
-            ("uuid", "uuid", false),
-        ] {
-            assert_eq!(widens(&existing(old, false), new), widens_it, "{old} -> {new}");
-        }
-    }
-
-    #[test]
-    fn a_table_is_made_to_fit_or_refused() {
-        let found = ExistingTable {
-            columns: [
-                ("id".to_owned(), existing("integer", true)),
-                ("gone".to_owned(), existing("text", true)),
-                ("n".to_owned(), existing("integer", true)),
-            ]
-            .into(),
-            primary_key: vec!["id".to_owned()],
-        };
-        let id = column("id", ColumnType::BigInt, false);
-        let columns = [
-            id.clone(),
-            column("n", ColumnType::Int, true),
-            column("new", ColumnType::VarChar(Length::Of(5)), false),
-        ];
-        assert_eq!(
-            plan(&found, &columns, std::slice::from_ref(&id)).unwrap(),
-            [
-                Step::Alter("ALTER COLUMN \"id\" TYPE bigint".to_owned()),
-                Step::Alter("ALTER COLUMN \"n\" DROP NOT NULL".to_owned()),
-                Step::Alter("ADD COLUMN \"new\" character varying(5)".to_owned()),
-                Step::Alter("ALTER COLUMN \"gone\" DROP NOT NULL".to_owned()),
-            ]
-        );
-        let other = [column("n", ColumnType::Int, false)];
-        assert!(
-            matches!(&plan(&found, &columns, &other).unwrap()[0], Step::Refuse(why) if why.contains("(id)"))
-        );
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;

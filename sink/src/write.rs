@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_change::Column;
-use causeway_postgres::{PostgresError, Session, copy::Rows, types};
+use causeway_postgres::{Config, Pooler, PostgresError, Session, copy::Rows, types};
 use futures_util::SinkExt as _;
 use tokio_postgres::{
     Statement,
@@ -14,7 +14,9 @@ use tokio_postgres::{
 use crate::{
     SinkError,
     change::{Change, Shape, fields, is_absent},
-    fold, statements,
+    fold,
+    policy::Writing,
+    statements,
     table::{Known, Tables},
 };
 
@@ -25,13 +27,19 @@ const COPY_BYTES: usize = 256 << 10;
 /// Deletes below this number must not flip the planner into reading the whole table (research E.3).
 const FEW_KEYS: usize = 50_000;
 
-/// One connection's prepared statements, by text.
-#[derive(Default)]
+/// One connection's prepared statements, by text; with a pooler none has a name.
 pub struct Statements {
+    pooler: Pooler,
     prepared: HashMap<String, Statement>,
 }
 
 impl Statements {
+    /// None is prepared yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { pooler: config.pooler, prepared: HashMap::new() }
+    }
+
     /// Forgets them: the table under them was altered.
     pub fn forget(&mut self) {
         self.prepared.clear();
@@ -45,6 +53,13 @@ impl Statements {
         arrays: &[Array],
     ) -> Result<u64, PostgresError> {
         let failed = |e| PostgresError::statement(doing, e);
+        if self.pooler == Pooler::Transaction {
+            let params: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+                .iter()
+                .map(|array| (array as &(dyn ToSql + Sync), array_of(&array.element)))
+                .collect();
+            return client.execute_typed(&sql, &params).await.map_err(failed);
+        }
         let statement = match self.prepared.get(&sql) {
             Some(statement) => statement.clone(),
             None => {
@@ -57,6 +72,30 @@ impl Statements {
             arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
         client.execute(&statement, &params).await.map_err(failed)
     }
+}
+
+/// The type of an array of such elements: of those that [`element`] gives.
+fn array_of(element: &Type) -> Type {
+    let known = [
+        (Type::BOOL, Type::BOOL_ARRAY),
+        (Type::INT2, Type::INT2_ARRAY),
+        (Type::INT4, Type::INT4_ARRAY),
+        (Type::INT8, Type::INT8_ARRAY),
+        (Type::FLOAT4, Type::FLOAT4_ARRAY),
+        (Type::FLOAT8, Type::FLOAT8_ARRAY),
+        (Type::NUMERIC, Type::NUMERIC_ARRAY),
+        (Type::DATE, Type::DATE_ARRAY),
+        (Type::TIME, Type::TIME_ARRAY),
+        (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+        (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+        (Type::BPCHAR, Type::BPCHAR_ARRAY),
+        (Type::VARCHAR, Type::VARCHAR_ARRAY),
+        (Type::XML, Type::XML_ARRAY),
+        (Type::UUID, Type::UUID_ARRAY),
+        (Type::BYTEA, Type::BYTEA_ARRAY),
+    ];
+    let found = known.into_iter().find(|(one, _)| one == element);
+    found.map_or(Type::TEXT_ARRAY, |(_, array)| array)
 }
 
 /// Applies changes of one shape, in the order of their partitions.
@@ -80,18 +119,24 @@ pub async fn write(
     if !folded.deletes.is_empty() {
         delete(client, statements, shape, &doing, &folded.deletes, changes).await?;
     }
-    let rows: Vec<&[u8]> = if shape.key.is_empty() {
-        folded.appends
-    } else {
-        folded.puts.iter().map(|(_, row)| row.as_ref()).collect()
+    let mut rows = folded.appends;
+    rows.extend(folded.puts.iter().map(|(_, row)| row.as_ref()));
+    let all: Vec<&Column> = shape.columns.iter().collect();
+    let sql = match shape.policy.write {
+        Writing::Upsert => Some(statements::upsert(&shape.target, &shape.columns, &shape.key)?),
+        Writing::Insert => Some(statements::insert(&shape.target, &shape.columns)?),
+        // Without a column beside the key there is nothing to update.
+        Writing::Update => statements::update_part(&shape.target, &all, &shape.key)?,
     };
-    if known.fresh && snapshot && copies(client, shape, &doing, &rows, known).await? {
+    let updates = shape.policy.write == Writing::Update;
+    if known.fresh && snapshot && !updates && copies(client, shape, &doing, &rows, known).await? {
         return Ok(());
     }
-    for rows in rows.chunks(STATEMENT_ROWS) {
-        let arrays = arrays(&shape.columns, rows.iter().copied());
-        let sql = statements::upsert(&shape.target, &shape.columns, &shape.key)?;
-        statements.execute(client, &doing, sql, &arrays).await?;
+    if let Some(sql) = sql {
+        for rows in rows.chunks(STATEMENT_ROWS) {
+            let arrays = arrays(&shape.columns, rows.iter().copied());
+            statements.execute(client, &doing, sql.clone(), &arrays).await?;
+        }
     }
     update_parts(client, statements, shape, &doing, &folded.parts).await
 }

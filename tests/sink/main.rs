@@ -8,7 +8,10 @@
 
 mod changes;
 mod dead_letters;
+mod dlq;
 mod exactly_once;
+mod operate;
 mod rig;
 mod schema;
+mod shapes;
 mod types;

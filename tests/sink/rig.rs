@@ -298,6 +298,16 @@ pub(crate) fn table(schema: &str, name: &str, columns: &[(&str, ColumnType, bool
     }
 }
 
+/// One `[[sink.tables]]`.
+pub(crate) fn rule(tables: &str, keys: &[(&str, &str)]) -> toml::Value {
+    let mut rule = toml::Table::new();
+    rule.insert("match".to_owned(), tables.into());
+    for (key, value) in keys {
+        rule.insert((*key).to_owned(), (*value).into());
+    }
+    rule.into()
+}
+
 pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }

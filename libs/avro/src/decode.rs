@@ -5,7 +5,7 @@ use causeway_change::{Column, Lsn, Operation, Row, Table, TableId};
 use serde_json::Value as Json;
 
 use crate::{
-    DecodeError, SchemaError,
+    DecodeError, Field, SchemaError,
     reading::{self, Reading},
     schema::parameter,
     text,
@@ -37,6 +37,21 @@ pub struct Decoded {
     pub before: Option<Row>,
     /// The row after; every operation but a delete has it.
     pub after: Option<Row>,
+    /// Where it comes from.
+    pub source: DecodedSource,
+    /// When the writer processed the change, in milliseconds since 1970-01-01T00:00Z.
+    pub ts_ms: Option<i64>,
+}
+
+/// A change whose rows were not collected: see [`Decoder::stream`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head<'a> {
+    /// What happened.
+    pub operation: Operation,
+    /// The bytes of the row before, for [`Decoder::stream_image`].
+    pub before: Option<&'a [u8]>,
+    /// Whether there was a row after.
+    pub after: bool,
     /// Where it comes from.
     pub source: DecodedSource,
     /// When the writer processed the change, in milliseconds since 1970-01-01T00:00Z.
@@ -186,14 +201,7 @@ impl Decoder {
                 EnvelopeStep::After => after = self.image(self.after_null, reader)?,
                 EnvelopeStep::Source => source = self.source(reader)?,
                 EnvelopeStep::Operation { null } => {
-                    let letter = at("op", reader, |reader| optional(null, reader, Reader::string))?;
-                    operation = match letter {
-                        Some("c") => Some(Operation::Create),
-                        Some("u") => Some(Operation::Update),
-                        Some("d") => Some(Operation::Delete),
-                        Some("r") => Some(Operation::Read),
-                        Some(_) | None => return Err(DecodeError::Operation),
-                    };
+                    operation = Some(letter(null, reader)?);
                 }
                 EnvelopeStep::TsMs { null } => {
                     ts_ms = at("ts_ms", reader, |reader| optional(null, reader, Reader::long))?;
@@ -212,6 +220,70 @@ impl Decoder {
             });
         }
         Ok(Decoded { operation, before, after, source, ts_ms })
+    }
+
+    /// Reads one envelope, without the frame, and hands the fields of the row after to `put`, each
+    /// with the index of its column, without copying them. The row before is only measured.
+    ///
+    /// # Errors
+    /// What `put` answers, or [`DecodeError`] as of [`Decoder::decode`]; fields may have been put by
+    /// then.
+    pub fn stream<'a, E: From<DecodeError>>(
+        &self,
+        avro_bytes: &'a [u8],
+        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+    ) -> Result<Head<'a>, E> {
+        let mut reader = Reader::new(avro_bytes);
+        let reader = &mut reader;
+        let mut before = None;
+        let mut after = false;
+        let mut source = DecodedSource::default();
+        let mut operation = None;
+        let mut ts_ms = None;
+        for step in &self.steps {
+            match *step {
+                EnvelopeStep::Before => {
+                    if !at("a row", reader, |reader| is_null(self.before_null, reader))? {
+                        let start = reader.offset();
+                        self.row.skip(&self.table.columns, reader)?;
+                        before = avro_bytes.get(start..reader.offset());
+                    }
+                }
+                EnvelopeStep::After => {
+                    after = !at("a row", reader, |reader| is_null(self.after_null, reader))?;
+                    if after {
+                        self.row.stream(&self.table.columns, reader, &mut put)?;
+                    }
+                }
+                EnvelopeStep::Source => source = self.source(reader)?,
+                EnvelopeStep::Operation { null } => operation = Some(letter(null, reader)?),
+                EnvelopeStep::TsMs { null } => {
+                    ts_ms = at("ts_ms", reader, |reader| optional(null, reader, Reader::long))?;
+                }
+                EnvelopeStep::Skip(ty) => {
+                    at("the envelope", reader, |reader| self.schema.skip(ty, reader))?;
+                }
+            }
+        }
+        end(reader)?;
+        let operation = operation.ok_or(DecodeError::Operation)?;
+        if !after && operation != Operation::Delete {
+            let (operation, image) = (operation.letter(), "after");
+            return Err(DecodeError::MissingImage { operation, image }.into());
+        }
+        Ok(Head { operation, before, after, source, ts_ms })
+    }
+
+    /// Hands the fields of a row that [`Decoder::stream`] only measured to `put`.
+    ///
+    /// # Errors
+    /// What `put` answers, or [`DecodeError`].
+    pub fn stream_image<'a, E: From<DecodeError>>(
+        &self,
+        image: &'a [u8],
+        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.row.stream(&self.table.columns, &mut Reader::new(image), &mut put)
     }
 
     /// The names in the `source` block of a record: for the first record of a schema, to learn how
@@ -354,6 +426,20 @@ impl KeyDecoder {
         &self.columns
     }
 
+    /// Reads one key, without the frame, and hands its fields to `put`.
+    ///
+    /// # Errors
+    /// What `put` answers, or [`DecodeError`].
+    pub fn stream<'a, E: From<DecodeError>>(
+        &self,
+        avro_bytes: &'a [u8],
+        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut reader = Reader::new(avro_bytes);
+        self.row.stream(&self.columns, &mut reader, &mut put)?;
+        Ok(end(&reader)?)
+    }
+
     /// Reads one key, without the frame.
     ///
     /// # Errors
@@ -382,6 +468,53 @@ impl RowPlan {
             }
         }
         Ok(row)
+    }
+
+    #[inline]
+    fn stream<'a, E: From<DecodeError>>(
+        &self,
+        columns: &[Column],
+        reader: &mut Reader<'a>,
+        put: &mut impl FnMut(usize, Field<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (i, (reading, null)) in self.columns.iter().enumerate() {
+            let field = match is_null(*null, reader) {
+                Ok(true) => Ok(Field::Null),
+                Ok(false) => reading.read_field(reader),
+                Err(fault) => Err(fault),
+            };
+            match field {
+                Ok(field) => put(i, field)?,
+                Err(fault) => {
+                    return Err(column_error(columns.get(i), fault, reader.offset()).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn skip(&self, columns: &[Column], reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        for (i, (reading, null)) in self.columns.iter().enumerate() {
+            let skipped = match is_null(*null, reader) {
+                Ok(true) => Ok(()),
+                Ok(false) => reading.skip(reader),
+                Err(fault) => Err(fault),
+            };
+            skipped.map_err(|fault| column_error(columns.get(i), fault, reader.offset()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Debezium's letter of an operation.
+fn letter(null: Option<i64>, reader: &mut Reader<'_>) -> Result<Operation, DecodeError> {
+    match at("op", reader, |reader| optional(null, reader, Reader::string))? {
+        Some("c") => Ok(Operation::Create),
+        Some("u") => Ok(Operation::Update),
+        Some("d") => Ok(Operation::Delete),
+        Some("r") => Ok(Operation::Read),
+        Some(_) | None => Err(DecodeError::Operation),
     }
 }
 

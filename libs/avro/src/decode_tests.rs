@@ -110,6 +110,26 @@ proptest! {
                     assert_same(written, read, &table);
                 }
             }
+            let bytes = encode(&encoder, &envelope);
+            let mut streamed = Vec::new();
+            let head = decoder.stream(&bytes, |i, field| {
+                assert_eq!(i, streamed.len());
+                streamed.push(field.into_value());
+                Ok::<_, DecodeError>(())
+            }).unwrap();
+            prop_assert_eq!(
+                (head.operation, head.source, head.ts_ms, head.after),
+                (decoded.operation, decoded.source, decoded.ts_ms, decoded.after.is_some())
+            );
+            assert_same(&streamed, decoded.after.as_deref().unwrap_or_default(), &table);
+            let mut image = Vec::new();
+            if let Some(bytes) = head.before {
+                decoder.stream_image(bytes, |_, field| {
+                    image.push(field.into_value());
+                    Ok::<_, DecodeError>(())
+                }).unwrap();
+            }
+            assert_same(&image, decoded.before.as_deref().unwrap_or_default(), &table);
             prop_assert_eq!(decoded.ts_ms, Some(1_600_000_000_000));
             prop_assert_eq!(decoded.source, DecodedSource {
                 commit_lsn: source().commit_lsn,
@@ -176,6 +196,7 @@ proptest! {
         let decoder = Decoder::new(encoder.value_schema()).unwrap();
         // What it says does not matter; that it says something does.
         drop(decoder.decode(&bytes));
+        drop(decoder.stream(&bytes, |_, _| Ok::<_, DecodeError>(())));
         drop(decoder.origin(&bytes));
         drop(KeyDecoder::new(encoder.key_schema().unwrap()).unwrap().decode(&bytes));
     }
@@ -197,6 +218,7 @@ proptest! {
             bytes[at] = byte;
         }
         drop(decoder.decode(&bytes));
+        drop(decoder.stream(&bytes, |_, _| Ok::<_, DecodeError>(())));
     }
 }
 
@@ -459,7 +481,15 @@ fn every_shape_that_debezium_gives_a_column_is_read() {
         let decoder = Decoder::new(&debezium(&format!(r#"{{"name":"x","type":{schema}}}"#)))
             .unwrap_or_else(|error| panic!("{schema}: {error}"));
         assert_eq!(decoder.table().columns[0].ty, ty, "{schema}");
-        let decoded = decoder.decode(&debezium_record(&bytes)).unwrap();
+        let record = debezium_record(&bytes);
+        let decoded = decoder.decode(&record).unwrap();
+        let mut streamed = Vec::new();
+        let streaming = decoder.stream(&record, |_, field| {
+            streamed.push(field.into_value());
+            Ok::<_, DecodeError>(())
+        });
+        assert!(streaming.is_ok_and(|head| head.before.is_none()));
+        assert_eq!(Some(streamed), decoded.after);
         assert!(same(&decoded.after.unwrap()[0], &value), "{schema}");
         assert_eq!(decoded.operation, Operation::Read);
         assert!(decoded.source.snapshot);

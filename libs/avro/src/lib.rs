@@ -23,6 +23,7 @@ pub mod decode;
 pub mod encode;
 mod encoding;
 mod error;
+mod field;
 pub mod frame;
 pub mod names;
 mod reading;
@@ -31,9 +32,10 @@ mod text;
 mod wire;
 mod writer_schema;
 
-pub use decode::{Decoded, DecodedSource, Decoder, KeyDecoder, Origin};
+pub use decode::{Decoded, DecodedSource, Decoder, Head, KeyDecoder, Origin};
 pub use encode::{Encoder, Envelope, Snapshot, SourceBlock};
 pub use error::{DecodeError, EncodeError, FrameError, SchemaError};
+pub use field::Field;
 pub use schema::{Options, Temporal};
 
 /// What stands in a string column for a value that the source does not know; a bytes column holds

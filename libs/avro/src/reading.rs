@@ -9,7 +9,7 @@ use causeway_change::{ColumnType, Length, Value};
 use serde_json::Value as Json;
 
 use crate::{
-    UNAVAILABLE,
+    Field, UNAVAILABLE,
     schema::{self, parameter},
     text,
     wire::{self, Fault, Reader},
@@ -218,18 +218,24 @@ impl Reading {
     /// Reads one value.
     #[inline]
     pub(crate) fn read(self, reader: &mut Reader<'_>) -> Result<Value, Fault> {
+        self.read_field(reader).map(Field::into_value)
+    }
+
+    /// Reads one value where it stands: nothing is copied.
+    #[inline]
+    pub(crate) fn read_field<'a>(self, reader: &mut Reader<'a>) -> Result<Field<'a>, Fault> {
         Ok(match self {
-            Self::Text => Value::Text(reader.string()?.to_owned()),
+            Self::Text => Field::Text(reader.string()?),
             Self::LargeText => match reader.string()? {
-                UNAVAILABLE => Value::Unavailable,
-                text => Value::Text(text.to_owned()),
+                UNAVAILABLE => Field::Unavailable,
+                text => Field::Text(text),
             },
-            Self::Bytes => Value::Bytes(reader.bytes()?.to_owned()),
+            Self::Bytes => Field::Bytes(reader.bytes()?),
             Self::LargeBytes => match reader.bytes()? {
-                bytes if bytes == UNAVAILABLE.as_bytes() => Value::Unavailable,
-                bytes => Value::Bytes(bytes.to_owned()),
+                bytes if bytes == UNAVAILABLE.as_bytes() => Field::Unavailable,
+                bytes => Field::Bytes(bytes),
             },
-            Self::Boolean => Value::Bool(reader.boolean()?),
+            Self::Boolean => Field::Bool(reader.boolean()?),
             Self::Int16 | Self::Int32 | Self::Date | Self::TimeMillis => {
                 return self.integer(i64::from(reader.int()?));
             }
@@ -239,10 +245,10 @@ impl Reading {
             | Self::TimestampMillis
             | Self::TimestampMicros
             | Self::TimestampNanos => return self.integer(reader.long()?),
-            Self::Float32 => Value::F32(reader.float()?),
-            Self::Float32Widened => Value::F64(f64::from(reader.float()?)),
-            Self::Float64 => Value::F64(reader.double()?),
-            Self::Decimal => Value::Decimal(reader.decimal()?),
+            Self::Float32 => Field::F32(reader.float()?),
+            Self::Float32Widened => Field::F64(f64::from(reader.float()?)),
+            Self::Float64 => Field::F64(reader.double()?),
+            Self::Decimal => Field::Decimal(reader.decimal()?),
             Self::DecimalDouble { scale } => double(reader.double()?, scale)?,
             Self::DecimalText { .. }
             | Self::Guid
@@ -253,18 +259,18 @@ impl Reading {
         })
     }
 
-    fn integer(self, n: i64) -> Result<Value, Fault> {
+    fn integer<'a>(self, n: i64) -> Result<Field<'a>, Fault> {
         Ok(match self {
-            Self::Int16 => Value::I16(i16::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Int32 => Value::I32(i32::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Date => Value::Date(i32::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Int64 => Value::I64(n),
-            Self::TimeMillis => Value::Time(ticks(n, 10_000)?),
-            Self::TimeMicros => Value::Time(ticks(n, 10)?),
-            Self::TimeNanos => Value::Time(n.div_euclid(100)),
-            Self::TimestampMillis => Value::DateTime(ticks(n, 10_000)?),
-            Self::TimestampMicros => Value::DateTime(ticks(n, 10)?),
-            Self::TimestampNanos => Value::DateTime(n.div_euclid(100)),
+            Self::Int16 => Field::I16(i16::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Int32 => Field::I32(i32::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Date => Field::Date(i32::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Int64 => Field::I64(n),
+            Self::TimeMillis => Field::Time(ticks(n, 10_000)?),
+            Self::TimeMicros => Field::Time(ticks(n, 10)?),
+            Self::TimeNanos => Field::Time(n.div_euclid(100)),
+            Self::TimestampMillis => Field::DateTime(ticks(n, 10_000)?),
+            Self::TimestampMicros => Field::DateTime(ticks(n, 10)?),
+            Self::TimestampNanos => Field::DateTime(n.div_euclid(100)),
             Self::Boolean
             | Self::Float32
             | Self::Float64
@@ -284,16 +290,48 @@ impl Reading {
         })
     }
 
-    fn text(self, text: &str) -> Result<Value, Fault> {
+    /// Reads over one value.
+    #[inline]
+    pub(crate) fn skip(self, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Boolean => drop(reader.boolean()?),
+            Self::Int16
+            | Self::Int32
+            | Self::Int64
+            | Self::Date
+            | Self::TimeMillis
+            | Self::TimeMicros
+            | Self::TimeNanos
+            | Self::TimestampMillis
+            | Self::TimestampMicros
+            | Self::TimestampNanos => drop(reader.long()?),
+            Self::Float32 | Self::Float32Widened => drop(reader.float()?),
+            Self::Float64 | Self::DecimalDouble { .. } => drop(reader.double()?),
+            Self::Decimal
+            | Self::DecimalText { .. }
+            | Self::Text
+            | Self::LargeText
+            | Self::Bytes
+            | Self::LargeBytes
+            | Self::Guid
+            | Self::Zoned
+            | Self::IsoDate
+            | Self::IsoTime
+            | Self::IsoTimestamp => drop(reader.bytes()?),
+        }
+        Ok(())
+    }
+
+    fn text(self, text: &str) -> Result<Field<'_>, Fault> {
         let known = match self {
-            Self::Text | Self::LargeText => Some(Value::Text(text.to_owned())),
-            Self::Guid => text::guid(text).map(Value::Guid),
+            Self::Text | Self::LargeText => Some(Field::Text(text)),
+            Self::Guid => text::guid(text).map(Field::Guid),
             Self::Zoned => text::zoned(text)
-                .map(|(utc, offset_minutes)| Value::DateTimeOffset { utc, offset_minutes }),
-            Self::IsoDate => text::iso_date(text).map(Value::Date),
-            Self::IsoTime => text::iso_time(text).map(Value::Time),
-            Self::IsoTimestamp => text::iso_timestamp(text).map(Value::DateTime),
-            Self::DecimalText { scale } => text::decimal(text, scale).map(Value::Decimal),
+                .map(|(utc, offset_minutes)| Field::DateTimeOffset { utc, offset_minutes }),
+            Self::IsoDate => text::iso_date(text).map(Field::Date),
+            Self::IsoTime => text::iso_time(text).map(Field::Time),
+            Self::IsoTimestamp => text::iso_timestamp(text).map(Field::DateTime),
+            Self::DecimalText { scale } => text::decimal(text, scale).map(Field::Decimal),
             Self::Boolean
             | Self::Int16
             | Self::Int32
@@ -328,9 +366,9 @@ impl Reading {
                 } else if matches!(self, Self::Float64 | Self::Float32Widened) {
                     n.as_f64().map(Value::F64)
                 } else if let Self::DecimalDouble { scale } = self {
-                    double(n.as_f64()?, scale).ok()
+                    double(n.as_f64()?, scale).ok().map(Field::into_value)
                 } else {
-                    self.integer(n.as_i64()?).ok()
+                    self.integer(n.as_i64()?).ok().map(Field::into_value)
                 }
             }
             Json::String(text) => {
@@ -339,7 +377,7 @@ impl Reading {
                 } else if self == Self::Decimal {
                     wire::unscaled(&latin1(text)?).ok().map(Value::Decimal)
                 } else {
-                    self.text(text).ok()
+                    self.text(text).ok().map(Field::into_value)
                 }
             }
         }
@@ -351,9 +389,9 @@ fn ticks(n: i64, unit: i64) -> Result<i64, Fault> {
 }
 
 /// The decimal nearest to a double.
-fn double(x: f64, scale: u8) -> Result<Value, Fault> {
+fn double<'a>(x: f64, scale: u8) -> Result<Field<'a>, Fault> {
     let printed = format!("{x:.0$}", usize::from(scale));
-    text::decimal(&printed, scale).map(Value::Decimal).ok_or(Fault::Range)
+    text::decimal(&printed, scale).map(Field::Decimal).ok_or(Fault::Range)
 }
 
 /// Avro's JSON form of bytes: a character for each.

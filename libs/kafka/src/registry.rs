@@ -218,6 +218,29 @@ impl Registry {
         Ok(schema)
     }
 
+    /// The newest schema of a subject and its id; none when there is no such subject.
+    ///
+    /// # Errors
+    /// What keeps the registry from answering.
+    pub async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>, RegistryError> {
+        #[derive(serde::Deserialize)]
+        struct Latest {
+            id: u32,
+            schema: String,
+        }
+        let url = format!("{}/subjects/{subject}/versions/latest", self.base);
+        let doing = format!("fetch the newest schema of {subject}");
+        let (status, body) = self.answer(&doing, &url, self.http.get(&url)).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => match serde_json::from_str::<Latest>(&body) {
+                Ok(latest) => Ok(Some((latest.id, Arc::from(latest.schema)))),
+                Err(error) => Err(RegistryError::Answer { doing, url, message: error.to_string() }),
+            },
+            status => Err(refused(&doing, url, status, &body)),
+        }
+    }
+
     /// Whether a registry answers, for a check before the start.
     ///
     /// # Errors

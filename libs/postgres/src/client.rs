@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Config, PostgresError, Tls, error::Hidden};
+use crate::{Config, Pooler, PostgresError, Tls, error::Hidden};
 
 /// A connection; it closes when it is dropped.
 #[derive(Debug)]
@@ -101,12 +101,31 @@ pub(crate) fn settings(config: &Config) -> tokio_postgres::Config {
         .application_name("causeway")
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(Duration::from_secs(60))
-        .options("-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 -c client_min_messages=warning")
         .ssl_mode(match config.tls {
             Tls::Off => tokio_postgres::config::SslMode::Disable,
             Tls::Require | Tls::Verify => tokio_postgres::config::SslMode::Require,
         });
+    match config.pooler {
+        Pooler::None => {
+            settings.options(
+                "-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=1 -c client_min_messages=warning",
+            );
+        }
+        // It would refuse them, or give them to one server connection only.
+        Pooler::Transaction => {}
+    }
     settings
+}
+
+/// What begins a transaction; with a pooler it must say what the connection could not.
+#[must_use]
+pub fn begin(config: &Config) -> &'static str {
+    match config.pooler {
+        Pooler::None => "BEGIN",
+        Pooler::Transaction => {
+            "BEGIN; SET LOCAL TimeZone = 'UTC'; SET LOCAL client_min_messages = warning"
+        }
+    }
 }
 
 pub(crate) fn tls(config: &Config) -> Result<ClientConfig, PostgresError> {

@@ -30,6 +30,9 @@ pub struct Config {
     /// Source schema -> target schema. A schema that is not named keeps its name.
     #[serde(default = "schemas")]
     pub schemas: BTreeMap<String, String>,
+    /// What stands between us and the server.
+    #[serde(default)]
+    pub pooler: Pooler,
     /// Seconds until a connection attempt is given up.
     #[serde(default = "connect_timeout")]
     pub connect_timeout_seconds: u64,
@@ -46,6 +49,18 @@ pub enum Tls {
     /// Encrypted, and the server's certificate must be signed by `ca_file` for `host`.
     #[default]
     Verify,
+}
+
+/// What stands between us and the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooler {
+    /// Nothing: a connection is a session.
+    #[default]
+    None,
+    /// A pooler such as PgBouncer in transaction mode: a session ends with its transaction, so nothing is
+    /// set at the start of a connection, and no prepared statement has a name.
+    Transaction,
 }
 
 fn port() -> u16 {

@@ -5,13 +5,13 @@ use causeway_change::{Column, ColumnType, Length, Value};
 use crate::{numeric, types};
 
 /// Ticks of 100 ns from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
-const EPOCH_TICKS: i64 = 946_684_800 * 10_000_000;
+pub(crate) const EPOCH_TICKS: i64 = 946_684_800 * 10_000_000;
 /// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i32 = 10_957;
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
 
 /// The first day that PostgreSQL has (4714-11-24 BC), counted from its epoch.
-const MIN_DAYS: i32 = -2_451_545;
-const MICROS_PER_DAY: i64 = 86_400_000_000;
+pub(crate) const MIN_DAYS: i32 = -2_451_545;
+pub(crate) const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// A value that its column cannot hold. Never has the value itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,11 @@ fn bytes(column: &Column, value: &Value, out: &mut Vec<u8>) -> Result<(), Encode
             out.extend(days.ok_or_else(|| beyond(column))?.to_be_bytes());
         }
         (ColumnType::Time { .. }, Value::Time(ticks)) => {
-            out.extend(ticks.div_euclid(10).to_be_bytes());
+            let micros = ticks.div_euclid(10);
+            if !(0..=MICROS_PER_DAY).contains(&micros) {
+                return Err(beyond(column));
+            }
+            out.extend(micros.to_be_bytes());
         }
         (
             ColumnType::DateTime | ColumnType::SmallDateTime | ColumnType::DateTime2 { .. },
@@ -167,7 +171,7 @@ fn beyond(column: &Column) -> EncodeError {
     refuse(column, "the date or time is outside PostgreSQL's range", "22008")
 }
 
-fn refuse(column: &Column, why: &str, sqlstate: &'static str) -> EncodeError {
+pub(crate) fn refuse(column: &Column, why: &str, sqlstate: &'static str) -> EncodeError {
     EncodeError {
         column: column.name.clone(),
         ty: column.ty.to_string(),

@@ -92,6 +92,16 @@ pub const DEAD_LETTERS: Metric = Metric {
     labels: &["table", "reason"],
 };
 
+/// Values that PostgreSQL cannot hold and a rule of `[[sink.tables]]` replaced; `reason` is `nul`,
+/// `time_range` or `text_length`.
+pub const VALUES_REPLACED: Metric = Metric {
+    name: "causeway_sink_values_replaced_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Values that PostgreSQL cannot hold and that were replaced by the nearest it can.",
+    labels: &["table", "reason"],
+};
+
 /// Tables created, columns added or widened.
 pub const SCHEMA_CHANGES: Metric = Metric {
     name: "causeway_sink_schema_changes_total",
@@ -122,6 +132,7 @@ pub const ALL: &[&Metric] = &[
     &LAG_SECONDS,
     &BUFFER_BYTES,
     &DEAD_LETTERS,
+    &VALUES_REPLACED,
     &SCHEMA_CHANGES,
     &ERRORS,
 ];
