@@ -8,6 +8,8 @@ pub const KAFKA_BOOTSTRAP: &str = "KAFKA_BOOTSTRAP";
 pub const SCHEMA_REGISTRY_URL: &str = "SCHEMA_REGISTRY_URL";
 /// Point the tests at a SQL Server that runs already: `sqlserver://sa:password@host:port`.
 pub const SQLSERVER: &str = "CAUSEWAY_TEST_SQLSERVER";
+/// A folder in which each stand-in leaves the SQL texts that it was sent; see `scripts/tsql-check.sh`.
+pub const SQL_LOG: &str = "CAUSEWAY_SQL_LOG";
 
 /// The value of an environment variable; an empty one counts as not set.
 #[must_use]

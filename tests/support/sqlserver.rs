@@ -1,6 +1,11 @@
 //! A SQL Server: the stand-in as a process of its own, or a real one that runs already.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
@@ -8,7 +13,7 @@ use tiberius::{AuthMethod, Config, EncryptionLevel};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
-use crate::{binaries, child::Child, wait};
+use crate::{binaries, child::Child, env, wait};
 
 /// A connection to SQL Server.
 pub type Client = tiberius::Client<Compat<TcpStream>>;
@@ -57,6 +62,7 @@ impl SqlServer {
             .arg(&secret)
             .args(["--capture-latency-ms", &options.capture_latency_ms.to_string()])
             .args(&options.arguments)
+            .args(sql_log(&options)?)
             .current_dir(folder.path());
         let mut child =
             Child::start("sqlserver-standin", &mut command, folder.path(), Some(folder.path()))?;
@@ -213,6 +219,19 @@ impl SqlServer {
             child.kill9();
         }
     }
+}
+
+/// Where the stand-in writes the SQL texts that it is sent, when the environment asks for them.
+fn sql_log(options: &Options) -> Result<Vec<String>> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let Some(folder) = env::var(env::SQL_LOG) else { return Ok(Vec::new()) };
+    if options.arguments.iter().any(|argument| argument == "--sql-log") {
+        return Ok(Vec::new());
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("make {folder}"))?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let file = format!("{folder}/{}-{count}.jsonl", std::process::id());
+    Ok(vec!["--sql-log".to_owned(), file])
 }
 
 /// Runs one batch of T-SQL to its end.

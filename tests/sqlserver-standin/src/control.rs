@@ -4,6 +4,9 @@
 //! * `POST /capture/pause`, `POST /capture/resume`
 //! * `POST /capture/latency?ms=N`
 //! * `POST /attention?style=in-reply|separate`
+//! * `POST /fault?name=NAME&value=N` - what `EXEC standin.control` arms: `drop_connections`, `drop_after_bytes`,
+//!   `reply_delay_ms`, `fail_logins`, `login_error`, `deadlocks`
+//! * `POST /restart?data=keep|lose` - every connection closes
 //! * `POST /clock/offset?minutes=N` - the server's time zone
 
 use std::sync::Arc;
@@ -96,6 +99,21 @@ fn act(method: &str, target: &str, shared: &Shared) -> (&'static str, String) {
                 done
             }
             _ => wrong("style must be in-reply or separate"),
+        },
+        ("POST", "/fault") => match value("name") {
+            Some(name) => match instance.faults.arm(name, value("value")) {
+                Ok(true) => done,
+                Ok(false) => wrong("no such fault"),
+                Err(e) => wrong(&e.message),
+            },
+            None => wrong("name must be given"),
+        },
+        ("POST", "/restart") => match value("data") {
+            Some(data @ ("keep" | "lose")) => {
+                shared.restart(data == "keep");
+                done
+            }
+            _ => wrong("data must be keep or lose"),
         },
         ("POST", "/clock/offset") => match value("minutes").and_then(|v| v.parse().ok()) {
             Some(minutes) => {

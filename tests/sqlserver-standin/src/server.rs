@@ -28,7 +28,8 @@ pub struct Options {
     /// Time between a commit and its appearance in the change tables.
     pub capture_latency_ms: u64,
     pub encryption: Encryption,
-    /// Every distinct SQL text, one JSON string a line.
+    /// Every distinct SQL text, one a line: a JSON string, or `{"refused": NUMBER, "sql": TEXT}` when it
+    /// does not parse.
     pub sql_log: Option<PathBuf>,
     /// Where the control interface listens.
     pub control: Option<SocketAddr>,
@@ -69,7 +70,8 @@ pub enum StartError {
 /// What all sessions share.
 #[derive(Debug)]
 pub struct Shared {
-    instance: Arc<Instance>,
+    /// Another one after a restart that loses the data.
+    instance: Mutex<Arc<Instance>>,
     encryption: Encryption,
     identity: Identity,
     separate_attention: AtomicBool,
@@ -92,7 +94,16 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub fn instance(&self) -> Arc<Instance> {
-        Arc::clone(&self.instance)
+        Arc::clone(&lock(&self.instance))
+    }
+
+    /// As a restart: every connection closes; without its data the server begins anew.
+    pub fn restart(&self, keep_data: bool) {
+        let old = self.instance();
+        if !keep_data {
+            *lock(&self.instance) = Instance::new(old.settings.clone());
+        }
+        old.faults.drop_connections();
     }
     pub fn encryption(&self) -> Encryption {
         self.encryption
@@ -129,9 +140,13 @@ impl Shared {
             return;
         }
         log.seen.insert(sql.to_owned());
-        if let Some(file) = &mut log.file
-            && let Err(e) = writeln!(file, "{}", serde_json::Value::from(sql))
-        {
+        let Some(file) = &mut log.file else { return };
+        // what we refuse ourselves need not parse elsewhere
+        let line = match crate::sql::parse(sql) {
+            Ok(_) => serde_json::Value::from(sql),
+            Err(e) => serde_json::json!({ "refused": e.number, "sql": sql }),
+        };
+        if let Err(e) = writeln!(file, "{line}") {
             tracing::error!(error = %e, "writing the SQL log; it ends here");
             log.file = None;
         }
@@ -174,7 +189,7 @@ impl Server {
             ..Settings::default()
         };
         let shared = Arc::new(Shared {
-            instance: Instance::new(settings),
+            instance: Mutex::new(Instance::new(settings)),
             encryption: options.encryption,
             identity: Identity::generate()?,
             separate_attention: AtomicBool::new(false),
@@ -238,8 +253,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
                     }
                     let shared = Arc::clone(&shared);
                     sessions.spawn(async move {
-                        if let Err(e) = session::serve(socket, shared).await {
-                            tracing::info!(error = %e, %from, "session ended");
+                        let mut dropped = shared.instance().faults.dropped();
+                        tokio::select! {
+                            served = session::serve(socket, shared) => if let Err(e) = served {
+                                tracing::info!(error = %e, %from, "session ended");
+                            },
+                            // only ever dropped whole: the connection and its transaction with it
+                            _ = dropped.changed() => tracing::info!(%from, "connection dropped"),
                         }
                     });
                 }

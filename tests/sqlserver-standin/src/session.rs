@@ -161,6 +161,9 @@ impl Session<()> {
         let (mut reader, writer) = tokio::io::split(stream);
         let mut out = PacketWriter::new(writer);
         let instance = shared.instance();
+        if let Some(error) = instance.faults.failing_login(&login.user) {
+            return Session::refuse(out, &[error]).await;
+        }
         if login.integrated || !instance.authenticate(&login.user, &login.password) {
             return Session::refuse(out, &[SqlError::login_failed(&login.user)]).await;
         }
@@ -312,7 +315,22 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
             (worker, open)
         });
         let mut sent = Ok(());
+        let instance = self.shared.instance();
+        let mut bytes = 0;
         while let Some(buffer) = buffers.recv().await {
+            bytes += u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+            if instance.faults.cut(bytes) {
+                let part = buffer.get(..buffer.len() / 2).unwrap_or_default();
+                sent = match self.out.write(part).await {
+                    Ok(()) => Err(ProtocolError::malformed("a reply that a test wants cut off")),
+                    failed => failed,
+                };
+                break;
+            }
+            let delay = instance.faults.reply_delay_ms();
+            if delay > 0 {
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+            }
             sent = self.out.write(&buffer).await;
             if sent.is_err() {
                 break;

@@ -223,7 +223,21 @@ pub(crate) fn call(
             name(Some(world.login()))
         }
         "user_name" | "user" | "current_user" | "session_user" => name(Some("dbo")),
-        "suser_id" | "user_id" | "database_principal_id" => int(Some(1)),
+        "suser_id" => int(match first()? {
+            None if args.is_empty() => Some(1),
+            None => None,
+            Some(login) => {
+                let logins = crate::store::read(&world.instance.logins);
+                // the first 256 numbers are the server's own
+                let at = logins.keys().position(|l| *l == crate::store::fold_name(&login));
+                match at {
+                    Some(_) if same(&login, "sa") => Some(1),
+                    Some(at) => i32::try_from(at).ok().map(|at| 257 + at),
+                    None => None,
+                }
+            }
+        }),
+        "user_id" | "database_principal_id" => int(Some(1)),
         "suser_sid" => Typed::new(Ty::VarBinary(85), Val::bytes(&[1])),
         "host_name" => name(Some(world.host())),
         "app_name" | "program_name" => name(Some(world.application())),

@@ -674,7 +674,6 @@ fn standin(
         "without_command_id" => {
             control.set_without_command_id(value.is_none_or(|value| value.trim() != "0"));
         }
-        "drop_connections" => control.drop_connections(),
         "scan" => {
             capture::scan(instance, here, &*enabled(here)?, usize::MAX)?;
         }
@@ -682,6 +681,7 @@ fn standin(
         "idle_cleanup" => cleanup::everything(host.transaction(), here, true)?,
         // The log is lost before it was captured.
         "truncate_log" => here.log.clear(),
+        other if instance.faults.arm(other, value)? => {}
         _ => return Err(SqlError::unknown(format!("the control '{command}'"))),
     }
     nothing()

@@ -18,21 +18,9 @@ pub struct Control {
     idle_row_seconds: AtomicU64,
     /// Change tables are made without `__$command_id`, as before the update that brought it.
     without_command_id: AtomicBool,
-    /// How often all connections were to be dropped.
-    dropped: AtomicU64,
 }
 
 impl Control {
-    /// Asks the TDS sessions to close their connections: each looks at [`Control::drops`].
-    pub fn drop_connections(&self) {
-        self.dropped.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Changes when every connection that is older than the change is to be closed.
-    pub fn drops(&self) -> u64 {
-        self.dropped.load(Ordering::SeqCst)
-    }
-
     /// Nothing is captured until `resume`. A scan that has begun ends first.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
@@ -92,7 +80,6 @@ pub fn control(instance: &Instance) -> Arc<Control> {
             latency_ms: AtomicU64::new(instance.settings.capture_latency_ms),
             idle_row_seconds: AtomicU64::new(instance.settings.idle_row_seconds),
             without_command_id: AtomicBool::new(false),
-            dropped: AtomicU64::new(0),
         })
     });
     Arc::clone(any)

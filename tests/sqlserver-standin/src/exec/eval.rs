@@ -11,7 +11,7 @@ use crate::catalog;
 use crate::sql::ast::Cmp;
 use crate::value::{
     Collation, SqlError, Ty, Typed, Val, arith, bit_not, cast, compare, compare_collated,
-    compare_vals, key_bytes, like, negate, try_cast, unify,
+    compare_vals, key_bytes, like, like_unicode, negate, try_cast, unify,
 };
 
 /// What a subquery without references to outside gave, kept for the statement.
@@ -182,7 +182,14 @@ impl SessionState {
                     (Some(x), Some(p)) => {
                         let collation =
                             value.collation.or(pattern.collation).unwrap_or(Collation::CiAs);
-                        Some(like(&x, &p, escape, collation) != *not)
+                        let unicode =
+                            |t: &Ty| matches!(t, Ty::NChar(_) | Ty::NVarChar(_) | Ty::NText);
+                        let found = if unicode(&value.ty) || unicode(&pattern.ty) {
+                            like_unicode(&x, &p, escape, collation)
+                        } else {
+                            like(&x, &p, escape, collation)
+                        };
+                        Some(found != *not)
                     }
                     _ => None,
                 }
@@ -354,16 +361,27 @@ impl SessionState {
             }
             Kind::Call(name, args) => {
                 let args = args.iter().map(|a| self.typed(a, env)).collect::<R<Vec<_>>>()?;
-                let result = crate::value::functions::call(name, &args)
+                let mut result = crate::value::functions::call(name, &args)
                     .ok_or_else(|| SqlError::unknown_function(name))??;
+                if self.settings.date_first != 7 && name == "datepart" {
+                    result = self.by_first_day(&args, result)?;
+                }
                 if result.ty == n.ty { Ok(result.val) } else { cast(&result, &n.ty, None) }
             }
             Kind::Known(k) => self.known(*k),
             Kind::System { database, schema, name, args } => {
                 let args = args.iter().map(|a| self.typed(a, env)).collect::<R<Vec<_>>>()?;
-                let result =
-                    catalog::scalar(self, database.as_deref(), schema.as_deref(), name, &args)?
-                        .ok_or_else(|| SqlError::unknown_function(name))?;
+                let own = match schema {
+                    Some(s) => self.user_function(database.as_deref(), Some(s), name)?,
+                    None => None,
+                };
+                let result = match own {
+                    Some(function) => self.call_function(&function, &args)?,
+                    None => {
+                        catalog::scalar(self, database.as_deref(), schema.as_deref(), name, &args)?
+                            .ok_or_else(|| SqlError::unknown_function(name))?
+                    }
+                };
                 if result.ty == n.ty { Ok(result.val) } else { cast(&result, &n.ty, None) }
             }
             Kind::AtTimeZone(a, offset) => {

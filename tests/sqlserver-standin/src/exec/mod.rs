@@ -16,6 +16,7 @@ mod dml;
 mod eval;
 mod filter;
 mod from;
+mod function;
 mod known;
 mod node;
 pub mod output;
@@ -27,6 +28,7 @@ mod session;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod window;
 mod write;
 

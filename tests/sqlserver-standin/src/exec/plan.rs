@@ -236,4 +236,5 @@ pub(crate) enum TableFunction {
     System { database: Option<String>, schema: String, name: String },
     StringSplit,
     Series,
+    User(Arc<crate::sql::Function>),
 }

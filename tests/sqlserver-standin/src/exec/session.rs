@@ -68,6 +68,11 @@ pub(crate) struct Frame {
     identity: Option<i128>,
     /// Errors that CATCH blocks around this point have caught, the innermost last.
     pub(crate) caught: Vec<SqlError>,
+    /// A user-defined function runs here, and what it has returned.
+    pub(crate) function: bool,
+    pub(crate) returned: Option<Typed>,
+    /// A trigger runs here.
+    pub(crate) trigger: Option<i32>,
     /// Temporary tables made here; they go with a procedure or a dynamic text.
     temporary: Vec<String>,
 }
@@ -107,6 +112,10 @@ pub struct SessionState {
     pub(crate) stop: Arc<AtomicBool>,
     /// Inside how many TRY blocks.
     pub(crate) tries: u32,
+    /// Where GOTO goes.
+    pub(crate) goto: String,
+    /// The frame in which a name was not found: its own TRY does not catch that.
+    pub(crate) unresolved: Option<usize>,
 }
 
 impl SessionState {
@@ -164,6 +173,8 @@ impl SessionState {
             ticks: 0,
             stop: Arc::new(AtomicBool::new(false)),
             tries: 0,
+            goto: String::new(),
+            unresolved: None,
         })
     }
 
@@ -190,7 +201,12 @@ impl SessionState {
     pub fn run(&mut self, sql: &str, params: &[Param], out: &mut dyn Output) -> R<Outcome> {
         self.begin_request(out);
         self.instance.remember_sql(sql);
-        let batch = parse_cached(sql)?;
+        // QUOTED_IDENTIFIER, bit 256 of @@OPTIONS, is OFF: the parser has to know
+        let batch = if self.settings.bits & 256 == 0 && sql.contains('"') {
+            parse_cached(&format!("SET QUOTED_IDENTIFIER OFF {sql}"))?
+        } else {
+            parse_cached(sql)?
+        };
         if self.settings.parse_only {
             return Ok(Outcome::default());
         }
@@ -397,9 +413,11 @@ impl SessionState {
     }
 
     pub(crate) fn roll_back_all(&mut self, out: &mut dyn Output) {
+        let kept = self.table_variable_rows();
         if let Some(t) = self.transaction.take() {
             let id = t.id;
             t.rollback();
+            self.restore_table_variables(kept);
             if self.depth > 0 {
                 out.env(EnvChange::TransactionRollback(id));
             }
@@ -408,6 +426,48 @@ impl SessionState {
         self.doomed = false;
         self.autocommit = false;
         self.transaction_name = None;
+    }
+
+    /// Table variables are no part of a transaction: their rows as they are now.
+    fn table_variable_rows(&mut self) -> Vec<(Arc<Table>, Vec<Row>)> {
+        let tables: Vec<Arc<Table>> = self
+            .frames
+            .iter()
+            .flat_map(|f| &f.tables)
+            .filter(|t| t.0.starts_with('@'))
+            .map(|t| Arc::clone(&t.1))
+            .collect();
+        let tempdb = self.instance.tempdb();
+        let Some(t) = &mut self.transaction else { return Vec::new() };
+        tables
+            .into_iter()
+            .map(|table| {
+                let rows = t.scan(&tempdb, &table).map(|(_, row)| row).collect();
+                (table, rows)
+            })
+            .collect()
+    }
+
+    fn restore_table_variables(&mut self, kept: Vec<(Arc<Table>, Vec<Row>)>) {
+        if kept.is_empty() {
+            return;
+        }
+        let tempdb = self.instance.tempdb();
+        let patience = self.patience();
+        let mut t = Transaction::begin(&self.instance, Isolation::ReadCommitted, patience);
+        for (table, rows) in kept {
+            let old: Vec<_> = t.scan(&tempdb, &table).collect();
+            let mut done = old
+                .iter()
+                .try_for_each(|(key, row)| t.delete(&tempdb, &table, key, row).map(|_| ()));
+            for row in rows {
+                done = done.and_then(|()| t.insert(&tempdb, &table, row).map(|_| ()));
+            }
+            if done.is_err() {
+                tracing::error!("a table variable could not be kept over a rollback");
+            }
+        }
+        t.commit();
     }
 
     /// Ends the transaction of a single statement.
@@ -580,6 +640,12 @@ impl SessionState {
                 .class(15)
                 .state(2)
         })
+    }
+
+    /// `inserted` and `deleted` in a trigger.
+    pub(crate) fn trigger_table(&self, name: &str) -> Option<Arc<Table>> {
+        let frame = self.frames.last().filter(|f| f.trigger.is_some())?;
+        frame.tables.iter().find(|t| same_name(&t.0, name)).map(|t| Arc::clone(&t.1))
     }
 
     pub(crate) fn temporary_table(&self, name: &str) -> Option<Arc<Table>> {

@@ -507,7 +507,11 @@ pub enum AlterTable {
     Check {
         enable: bool,
         names: Vec<String>,
+        /// WITH CHECK: what is there must keep them.
+        verify: bool,
     },
+    /// DROP CONSTRAINT a, COLUMN b
+    Both(Box<Self>, Box<Self>),
     /// Accepted and without meaning here (SET (LOCK_ESCALATION), REBUILD, ENABLE TRIGGER ...).
     Ignored,
 }
@@ -518,7 +522,10 @@ pub enum ModuleKind {
     Procedure {
         params: Vec<ProcParam>,
     },
-    /// Functions and triggers are recorded only; calling one fails.
+    Trigger {
+        table: Name,
+    },
+    /// A function: FN, IF or TF.
     Other(&'static str),
 }
 
@@ -603,6 +610,9 @@ pub enum StmtKind {
     },
     Break,
     Continue,
+    /// `name:`
+    Label(String),
+    Goto(String),
     Return(Option<Expr>),
     Print(Expr),
     RaisError {
@@ -665,6 +675,7 @@ pub enum StmtKind {
     CreateType {
         name: Name,
         ty: TypeName,
+        nullable: Option<bool>,
     },
     CreateSynonym {
         name: Name,

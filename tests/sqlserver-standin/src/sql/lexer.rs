@@ -43,11 +43,16 @@ fn goes_on(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '#' | '@' | '$')
 }
 
+fn is_word(tok: &Tok, word: &str) -> bool {
+    matches!(tok, Tok::Word(w) if w.eq_ignore_ascii_case(word))
+}
+
 /// Splits a batch into tokens; the last one is `Eof`.
 pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
-    let mut out = Vec::with_capacity(sql.len() / 4 + 4);
+    let mut out: Vec<Token> = Vec::with_capacity(sql.len() / 4 + 4);
     let mut at = 0;
     let mut line = 1u32;
+    let mut quotes_text = false;
     let rest = |at: usize| sql.get(at..).unwrap_or("");
     loop {
         let tail = rest(at);
@@ -83,7 +88,7 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
             (Tok::Quoted(text), len)
         } else if c == '"' {
             let (text, len) = quoted(tail, '"').ok_or_else(|| unclosed(tail).at_line(line))?;
-            (Tok::Quoted(text), len)
+            (if quotes_text { Tok::Str(text) } else { Tok::Quoted(text) }, len)
         } else if c == '@' {
             let len = span(tail, goes_on);
             (Tok::Var(tail.get(..len).unwrap_or("").to_owned()), len)
@@ -110,6 +115,14 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, SqlError> {
         } else {
             return Err(SqlError::syntax(&c.to_string()).at_line(line));
         };
+        if let Tok::Word(w) = &tok
+            && let [.., set, option] = out.as_slice()
+            && is_word(&set.tok, "SET")
+            && is_word(&option.tok, "QUOTED_IDENTIFIER")
+        {
+            // SET QUOTED_IDENTIFIER holds from where it stands, while the batch is read
+            quotes_text = w.eq_ignore_ascii_case("OFF");
+        }
         out.push(Token { tok, from: at, to: at + len, line });
         line += newlines(tail.get(..len).unwrap_or(""));
         at += len;

@@ -15,9 +15,11 @@ mod exec;
 mod expr;
 mod from;
 mod lexer;
+mod module;
 mod parser;
 mod query;
 mod statement;
 
 pub use cache::parse_cached;
+pub use module::{Function, FunctionBody, Trigger, parse_function, parse_trigger};
 pub use statement::{parse, parse_expression, parse_procedure, parse_view};

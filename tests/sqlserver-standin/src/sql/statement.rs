@@ -18,9 +18,56 @@ pub fn parse(sql: &str) -> Parsed<Batch> {
         }
         // The first statement may be a procedure call without EXEC.
         let bare = statements.is_empty() && p.is_name() && !p.is_known_word();
-        statements.push(if bare { p.bare_call()? } else { p.statement()? });
+        let statement = if bare { p.bare_call()? } else { p.statement()? };
+        if !statements.is_empty()
+            && let StmtKind::CreateModule { kind, .. } = &statement.kind
+        {
+            let what = match kind {
+                super::ast::ModuleKind::View => "VIEW",
+                super::ast::ModuleKind::Procedure { .. } => "PROCEDURE",
+                super::ast::ModuleKind::Trigger { .. } => "TRIGGER",
+                super::ast::ModuleKind::Other(_) => "FUNCTION",
+            };
+            let m = format!("'CREATE/ALTER {what}' must be the first statement in a query batch.");
+            return Err(SqlError::new(111, m).class(15).at_line(statement.line));
+        }
+        statements.push(statement);
     }
+    declared_twice(&statements, &mut Vec::new())?;
     Ok(Batch { text: Arc::from(sql), statements })
+}
+
+/// A variable may be declared once in a batch, wherever that stands.
+fn declared_twice<'a>(list: &'a [Stmt], seen: &mut Vec<&'a str>) -> Parsed<()> {
+    for s in list {
+        match &s.kind {
+            StmtKind::Declare(names) => {
+                for (name, ..) in names {
+                    if seen.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                        let m = format!(
+                            "The variable name '{name}' has already been declared. Variable names must be unique within a query batch or stored procedure."
+                        );
+                        return Err(SqlError::new(134, m).class(15).at_line(s.line));
+                    }
+                    seen.push(name);
+                }
+            }
+            StmtKind::Block(body) => declared_twice(body, seen)?,
+            StmtKind::If { then, otherwise, .. } => {
+                declared_twice(std::slice::from_ref(then), seen)?;
+                if let Some(o) = otherwise {
+                    declared_twice(std::slice::from_ref(o), seen)?;
+                }
+            }
+            StmtKind::While { body, .. } => declared_twice(std::slice::from_ref(body), seen)?,
+            StmtKind::TryCatch { tries, catches } => {
+                declared_twice(tries, seen)?;
+                declared_twice(catches, seen)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Parses one expression, as in a default or a check constraint.
@@ -43,7 +90,11 @@ impl Parser<'_> {
         let at = self.position();
         // name arguments: put back what a call of exec() expects by parsing its tail.
         let name = self.name()?;
-        if self.is_sym(":") || self.is_sym("(") || self.is_sym("=") {
+        if self.is_sym(":") {
+            self.back_to(at);
+            return self.statement();
+        }
+        if self.is_sym("(") || self.is_sym("=") {
             self.back_to(at);
             return Err(self.wrong());
         }
@@ -122,12 +173,22 @@ impl Parser<'_> {
                 self.next();
                 Ok(StmtKind::Continue)
             }
+            "GOTO" => {
+                self.next();
+                Ok(StmtKind::Goto(self.ident()?))
+            }
             "RETURN" => {
                 self.next();
                 let value = match self.peek() {
-                    Tok::Number(_) | Tok::Var(_) | Tok::Str(_) => true,
-                    Tok::Sym(s) => *s == "-" || *s == "(" || *s == "+",
-                    _ => false,
+                    Tok::Number(_) | Tok::Var(_) | Tok::Str(_) | Tok::NStr(_) | Tok::Hex(_) => true,
+                    Tok::Quoted(_) | Tok::Money(_) => true,
+                    Tok::Sym(s) => *s == "-" || *s == "(" || *s == "+" || *s == "~",
+                    Tok::Word(_) => {
+                        self.is_any(&["CASE", "CAST", "CONVERT", "NULL", "COALESCE", "NULLIF"])
+                            || (self.is_name()
+                                && (self.is_sym_at(1, "(") || self.is_sym_at(1, ".")))
+                    }
+                    Tok::Eof => false,
                 };
                 Ok(StmtKind::Return(if value { Some(self.value()?) } else { None }))
             }
@@ -208,15 +269,15 @@ impl Parser<'_> {
                 Ok(StmtKind::Ignored)
             }
             "ENABLE" | "DISABLE" if self.is_at(1, "TRIGGER") => {
-                self.next();
-                self.next();
-                self.name()?;
-                self.need("ON")?;
-                self.name()?;
-                Ok(StmtKind::Ignored)
+                self.unknown("ENABLE and DISABLE TRIGGER")
             }
-            "BACKUP" | "RESTORE" | "BULK" | "FETCH" | "OPEN" | "CLOSE" | "DEALLOCATE" | "GOTO"
+            "BACKUP" | "RESTORE" | "BULK" | "FETCH" | "OPEN" | "CLOSE" | "DEALLOCATE"
             | "REVERT" => self.unknown(&format!("the statement {word}")),
+            _ if self.is_name() && self.is_sym_at(1, ":") => {
+                let name = self.ident()?;
+                self.need_sym(":")?;
+                Ok(StmtKind::Label(name))
+            }
             _ => Err(self.wrong()),
         }
     }

@@ -10,6 +10,7 @@
 
 mod database;
 mod def;
+mod faults;
 mod locks;
 mod log;
 mod lsn;
@@ -185,6 +186,7 @@ pub struct Instance {
     pub clock: Arc<Clock>,
     pub started: Moment,
     pub(crate) locks: Locks,
+    pub faults: faults::Faults,
     next_transaction: AtomicU64,
     next_database_id: AtomicI32,
     databases: RwLock<BTreeMap<String, Arc<Database>>>,
@@ -215,6 +217,7 @@ impl Instance {
             started: clock.now(),
             clock,
             locks: Locks::default(),
+            faults: faults::Faults::default(),
             next_transaction: AtomicU64::new(1_000),
             next_database_id: AtomicI32::new(1),
             databases: RwLock::new(BTreeMap::new()),

@@ -14,15 +14,23 @@ pub enum Collation {
     /// `SQL_Latin1_General_CP1_CI_AS`
     #[default]
     CiAs,
+    /// `..._CS_AS`: as above, and among equals small letters before capitals.
+    CsAs,
     /// `..._BIN2`: by code unit.
     Bin2,
 }
 
 impl Collation {
-    /// By the name's suffix: `_BIN2`/`_BIN` or anything else.
+    /// By the parts of the name: `_BIN2`, `_BIN`, `_CS_`, or anything else.
     pub fn by_name(name: &str) -> Self {
         let name = name.to_ascii_uppercase();
-        if name.ends_with("_BIN2") || name.ends_with("_BIN") { Self::Bin2 } else { Self::CiAs }
+        if name.ends_with("_BIN2") || name.ends_with("_BIN") {
+            Self::Bin2
+        } else if name.contains("_CS") {
+            Self::CsAs
+        } else {
+            Self::CiAs
+        }
     }
 }
 
@@ -116,7 +124,7 @@ pub fn compare_collated(a: &[u16], b: &[u16], collation: Collation) -> Ordering 
     if collation == Collation::Bin2 {
         return a.cmp(b);
     }
-    let mut accents = Ordering::Equal;
+    let (mut accents, mut cases) = (Ordering::Equal, Ordering::Equal);
     for (x, y) in a.iter().zip(b) {
         if x == y {
             continue;
@@ -126,9 +134,12 @@ pub fn compare_collated(a: &[u16], b: &[u16], collation: Collation) -> Ordering 
             return w1.cmp(&w2);
         }
         accents = accents.then(a1.cmp(&a2));
+        if collation == Collation::CsAs {
+            cases = cases.then(is_capital(*x).cmp(&is_capital(*y)));
+        }
     }
     match a.len().cmp(&b.len()) {
-        Ordering::Equal => accents,
+        Ordering::Equal => accents.then(cases),
         other => other,
     }
 }
@@ -162,6 +173,15 @@ pub fn sort_key(s: &[u16], collation: Collation, out: &mut Vec<u8>) {
         out.extend((weight(*u).1 + 1).to_be_bytes());
     }
     out.extend([0, 0]);
+    if collation == Collation::CsAs {
+        out.extend(s.iter().map(|u| 1 + u8::from(is_capital(*u))));
+        out.push(0);
+    }
+}
+
+/// A letter that has a small form.
+fn is_capital(u: u16) -> bool {
+    char::from_u32(u.into()).is_some_and(char::is_uppercase)
 }
 
 /// Order of uniqueidentifier: the last group first, then the others from right to left.

@@ -7,10 +7,10 @@ use super::compare::{Collation, compare_collated};
 /// Whether `text LIKE pattern ESCAPE escape`; case-insensitive, blanks at the end of the text count
 /// only when the pattern asks for them.
 pub fn like(text: &[u16], pattern: &[u16], escape: Option<u16>, collation: Collation) -> bool {
-    let items = compile(pattern, escape);
-    if matches(text, &items, collation) {
+    if like_unicode(text, pattern, escape, collation) {
         return true;
     }
+    let items = compile(pattern, escape);
     // a pattern without blanks at its end also matches a text that has some
     let mut shorter = text;
     while let [rest @ .., 0x20] = shorter {
@@ -20,6 +20,16 @@ pub fn like(text: &[u16], pattern: &[u16], escape: Option<u16>, collation: Colla
         }
     }
     false
+}
+
+/// The same for Unicode texts, where blanks at the end count.
+pub fn like_unicode(
+    text: &[u16],
+    pattern: &[u16],
+    escape: Option<u16>,
+    collation: Collation,
+) -> bool {
+    matches(text, &compile(pattern, escape), collation)
 }
 
 enum Item {

@@ -36,7 +36,7 @@ pub use compare::{
 pub use convert::{assign, cast, guid_to_wire, to_bool, try_cast};
 pub use decimal::{decimal_result, literal_money, literal_number};
 pub use error::SqlError;
-pub use like::like;
+pub use like::{like, like_unicode};
 pub use number::{Op, arith, arith_type, bit_not, negate};
 pub use text::{decode_cp1252, encode_cp1252, float_text, guid_text, real_text, to_text};
 pub use types::{parse_type, unify};

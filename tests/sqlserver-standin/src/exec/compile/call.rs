@@ -7,6 +7,7 @@ use crate::exec::node::{Kind, Known, Node};
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, known};
+use crate::sql::FunctionBody;
 use crate::sql::ast::Call;
 use crate::value::{SqlError, Ty, Typed, Val, functions, try_cast};
 
@@ -144,12 +145,22 @@ impl SessionState {
                 None => Err(SqlError::unknown_function(c.name.last().map_or("", String::as_str))),
             };
         }
-        let args = self.args(c, sc)?;
-        let samples = Self::samples(&args);
         let mut parts = c.name.iter().rev().skip(1);
         let schema = parts.next().cloned().filter(|s| !s.is_empty());
         let database = parts.next().cloned().filter(|s| !s.is_empty());
         let original = c.name.last().cloned().unwrap_or_default();
+        if let Some(f) = self.user_function(database.as_deref(), schema.as_deref(), &original)?
+            && let FunctionBody::Scalar { returns, .. } = &f.body
+        {
+            let args = Self::function_arguments(&f, &c.name.join("."), &c.args)?;
+            let args = args.iter().map(|a| self.compile(a, sc)).collect::<R<Vec<_>>>()?;
+            let ty = self.type_of(returns)?;
+            let schema = Some(schema.unwrap_or_else(|| "dbo".to_owned()));
+            let kind = Kind::System { database, schema, name: original, args };
+            return Ok(Node::new(ty, true, kind));
+        }
+        let args = self.args(c, sc)?;
+        let samples = Self::samples(&args);
         match catalog::scalar(self, database.as_deref(), schema.as_deref(), &original, &samples)? {
             Some(t) => {
                 Ok(Node::new(t.ty, true, Kind::System { database, schema, name: original, args }))

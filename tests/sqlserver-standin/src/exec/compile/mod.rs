@@ -67,11 +67,28 @@ impl SessionState {
                     .iter()
                     .find(|((schema, n), _)| schema.starts_with("type:") && *n == base);
                 match alias {
-                    Some((_, alias)) => parse_type(&alias.target),
+                    Some((_, alias)) => {
+                        parse_type(alias.target.trim_end_matches(crate::exec::ddl::NOT_NULL))
+                    }
                     None => Err(error),
                 }
             }
         }
+    }
+
+    /// Whether this is an alias type that takes no NULL.
+    pub(crate) fn refuses_null(&self, name: &TypeName) -> bool {
+        if parse_type(&name.text).is_ok() {
+            return false;
+        }
+        let base = name.base.rsplit('.').next().unwrap_or(&name.base).to_lowercase();
+        let database = self.db();
+        let objects = read(&database.objects);
+        objects.synonyms.iter().any(|((schema, n), alias)| {
+            schema.starts_with("type:")
+                && *n == base
+                && alias.target.ends_with(crate::exec::ddl::NOT_NULL)
+        })
     }
 
     pub(crate) fn compile(&mut self, e: &Expr, sc: &Scope<'_>) -> R<Node> {
@@ -178,6 +195,9 @@ impl SessionState {
                 Ok(Node { ty, nullable, collation, kind })
             }
             Expr::Collate(a, name) => {
+                if name.to_ascii_uppercase().contains("_AI") {
+                    return Err(SqlError::unknown(format_args!("the collation {name}")));
+                }
                 let mut a = self.compile(a, sc)?;
                 a.collation = Some(if name == "DATABASE_DEFAULT" {
                     Collation::CiAs
@@ -207,6 +227,14 @@ impl SessionState {
             Expr::Call(c) => self.call_node(c, sc),
             Expr::Default => Err(SqlError::syntax("DEFAULT")),
             Expr::Compare(op, a, b) => {
+                if let (Expr::Collate(_, x), Expr::Collate(_, y)) = (&**a, &**b)
+                    && x != y
+                {
+                    let m = format!(
+                        "Cannot resolve the collation conflict between \"{x}\" and \"{y}\" in the operation."
+                    );
+                    return Err(SqlError::new(468, m).state(9));
+                }
                 let (a, b) = (self.compile(a, sc)?, self.compile(b, sc)?);
                 Self::comparable(&a, &b)?;
                 let (a, b) = settle(a, b);

@@ -123,7 +123,11 @@ impl SessionState {
                 Ok(())
             }
             AlterTable::AlterColumn(spec) => self.alter_column(&database, &table, spec, text),
-            AlterTable::Check { enable, names } => {
+            AlterTable::Both(first, second) => {
+                self.alter_table(name, first, text)?;
+                self.alter_table(name, second, text)
+            }
+            AlterTable::Check { enable, names, verify } => {
                 for c in &mut def.checks {
                     if names.is_empty() || names.iter().any(|n| same_name(n, &c.name)) {
                         c.disabled = !enable;
@@ -134,7 +138,8 @@ impl SessionState {
                         f.disabled = !enable;
                     }
                 }
-                self.tx()?.redefine_table(&database, &table, def)
+                self.tx()?.redefine_table(&database, &table, def)?;
+                if *verify { self.verify(&database, &table) } else { Ok(()) }
             }
             AlterTable::Ignored => Ok(()),
         }

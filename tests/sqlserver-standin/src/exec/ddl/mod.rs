@@ -198,8 +198,11 @@ impl SessionState {
                     role.members.push(member.clone());
                 }
             }
-            StmtKind::CreateType { name, ty } => {
-                let text = self.type_of(ty)?.declared();
+            StmtKind::CreateType { name, ty, nullable } => {
+                let mut text = self.type_of(ty)?.declared();
+                if *nullable == Some(false) {
+                    text.push_str(NOT_NULL);
+                }
                 self.add_alias("type:", name, text)?;
             }
             StmtKind::CreateSynonym { name, target } => {
@@ -259,6 +262,9 @@ impl SessionState {
         Ok(())
     }
 }
+
+/// What an alias type that takes no NULL has behind its base type.
+pub(in crate::exec) const NOT_NULL: &str = " NOT NULL";
 
 /// The clustered index comes first, then by number.
 pub(super) fn order_indexes(def: &mut TableDef) {

@@ -4,6 +4,7 @@ use crate::exec::ddl::no_object;
 use std::sync::Arc;
 
 use crate::cdc;
+use crate::exec::dml::Target;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, Write};
@@ -46,6 +47,7 @@ impl SessionState {
         let letter = match kind {
             ModuleKind::View => "V",
             ModuleKind::Procedure { .. } => "P",
+            ModuleKind::Trigger { .. } => "TR",
             ModuleKind::Other(k) => k,
         };
         let old = database.module(&schema, &own).filter(|m| m.kind == letter);
@@ -54,6 +56,15 @@ impl SessionState {
         }
         if !alter && !(or_alter && old.is_some()) && self.taken(&database, &schema, &own) {
             return Err(SqlError::exists(&own));
+        }
+        if let ModuleKind::Trigger { table } = kind
+            && self.find_table(table)?.is_none()
+        {
+            let m = format!(
+                "The object '{}' does not exist or is invalid for this operation.",
+                table.join(".")
+            );
+            return Err(SqlError::new(8197, m).state(4));
         }
         if matches!(kind, ModuleKind::View) {
             // The names inside have to exist.
@@ -92,6 +103,26 @@ impl SessionState {
         Ok(())
     }
 
+    /// A table's triggers go with it.
+    fn drop_triggers(&mut self, database: &Arc<Database>, table: &Arc<Table>) -> R<()> {
+        let target = Target { database: Arc::clone(database), table: Arc::clone(table) };
+        for (id, _) in self.triggers(&target)? {
+            let mut objects = write(&database.objects);
+            let key = objects.modules.iter().find(|m| m.1.object_id == id).map(|m| m.0.clone());
+            if let Some(key) = key
+                && let Some(old) = objects.modules.remove(&key)
+            {
+                drop(objects);
+                database.changed();
+                let d = Arc::clone(database);
+                self.tx()?.on_rollback(move || {
+                    write(&d.objects).modules.insert(key, old);
+                });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn drop_object(&mut self, kind: DropKind, name: &Name, if_exists: bool) -> R<()> {
         let text = name.join(".");
         let own = name.last().cloned().unwrap_or_default();
@@ -115,6 +146,7 @@ impl SessionState {
                     return Err(SqlError::new(3726, m));
                 }
                 cdc::before_drop_table(self.tx()?, &database, &table)?;
+                self.drop_triggers(&database, &table)?;
                 self.tx()?.drop_table(&database, &table)
             }
             DropKind::View | DropKind::Procedure | DropKind::Function | DropKind::Trigger => {
@@ -127,7 +159,8 @@ impl SessionState {
                 let (database, schema, own) = self.locate(name)?;
                 let key = (fold_name(schema.as_deref().unwrap_or("dbo")), fold_name(&own));
                 let mut objects = write(&database.objects);
-                match objects.modules.get(&key).filter(|m| m.kind == letter).cloned() {
+                let fits = |k: &str| k == letter || (letter == "FN" && matches!(k, "IF" | "TF"));
+                match objects.modules.get(&key).filter(|m| fits(m.kind)).cloned() {
                     Some(old) => {
                         objects.modules.remove(&key);
                         drop(objects);

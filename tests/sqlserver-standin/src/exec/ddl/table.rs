@@ -51,6 +51,18 @@ impl SessionState {
         let mut def = TableDef::new(id, schema, own, Vec::new(), database.now());
         def.next_column_id = 1;
         let mut constraints: Vec<&ConstraintSpec> = Vec::new();
+        let every = || spec.columns.iter().flat_map(|c| &c.constraints).chain(&spec.constraints);
+        let primary = |c: &&ConstraintSpec| matches!(c, ConstraintSpec::Key(k) if k.primary);
+        if every().filter(primary).count() > 1 {
+            let m = format!("Cannot add multiple PRIMARY KEY constraints to table '{own}'.");
+            return Err(SqlError::new(8110, m).state(0));
+        }
+        if spec.columns.iter().filter(|c| c.identity.is_some()).count() > 1 {
+            let m = format!(
+                "Multiple identity columns specified for table '{own}'. Only one identity column per table is allowed."
+            );
+            return Err(SqlError::new(2744, m).state(2));
+        }
         for c in &spec.columns {
             self.add_column(database, &mut def, c)?;
             constraints.extend(&c.constraints);
@@ -128,13 +140,23 @@ impl SessionState {
                     ty.base
                 );
                 SqlError::new(2715, m).state(6)
+            } else if e.number == 1007 {
+                let m = format!(
+                    "Column, parameter, or variable #{id}: Specified column precision is greater than the maximum precision of 38."
+                );
+                SqlError::new(2750, m)
             } else {
                 e
             }
         })?;
         let nullable = match c.nullable {
             Some(n) => n,
-            None => !(primary || c.identity.is_some() || resolved == Ty::RowVersion),
+            None => {
+                !(primary
+                    || c.identity.is_some()
+                    || resolved == Ty::RowVersion
+                    || self.refuses_null(ty))
+            }
         };
         if primary && c.nullable == Some(true) {
             let m = format!(

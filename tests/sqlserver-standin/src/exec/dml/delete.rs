@@ -23,11 +23,13 @@ impl SessionState {
         })?;
         self.delete_rows(&target, &gone)?;
         let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
-        let rows = if plan.is_some() {
+        let triggers = self.triggers(&target)?;
+        let rows = if plan.is_some() || !triggers.is_empty() {
             gone.into_iter().map(|(_, r)| (None, Some(r), "DELETE")).collect()
         } else {
             Vec::new()
         };
+        self.fire(&target, &triggers, &rows, Some("DELETE"), out)?;
         let sent = self.give(plan, OutputRows { rows }, out)?;
         Ok(Count { rows: count, sent })
     }

@@ -86,7 +86,8 @@ impl SessionState {
         let sc = Self::cte_scope(&i.ctes);
         let top = self.limit(i.top.as_ref())?;
         let mut done: Vec<(Option<Row>, Option<Row>, &'static str)> = Vec::new();
-        let keep = plan.is_some() || w.has_foreign_keys();
+        let triggers = self.triggers(&target)?;
+        let keep = plan.is_some() || w.has_foreign_keys() || !triggers.is_empty();
         let mut count: u64 = 0;
         let mismatch = |given: usize| -> SqlError {
             if i.columns.is_empty() {
@@ -180,6 +181,7 @@ impl SessionState {
                 }
             }
         }
+        self.fire(&target, &triggers, &done, Some("INSERT"), out)?;
         let sent = self.give(plan, OutputRows { rows: done }, out)?;
         Ok(Count { rows: count, sent })
     }

@@ -180,6 +180,8 @@ impl SessionState {
             }
             rows.push((Some(row), None, "INSERT"));
         }
+        let triggers = self.triggers(&target)?;
+        self.fire(&target, &triggers, &rows, None, out)?;
         let sent = self.give(plan, OutputRows { rows }, out)?;
         Ok(Count { rows: u64::try_from(count).unwrap_or(u64::MAX), sent })
     }

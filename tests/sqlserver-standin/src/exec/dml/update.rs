@@ -121,11 +121,13 @@ impl SessionState {
         let assigned: Vec<usize> = set.iter().filter_map(|s| s.column).collect();
         self.apply_updates(&w, &target, &updates, &assigned)?;
         let count = u64::try_from(updates.len()).unwrap_or(u64::MAX);
-        let rows = if plan.is_some() {
+        let triggers = self.triggers(&target)?;
+        let rows = if plan.is_some() || !triggers.is_empty() {
             updates.into_iter().map(|u| (Some(u.after), Some(u.before), "UPDATE")).collect()
         } else {
             Vec::new()
         };
+        self.fire(&target, &triggers, &rows, Some("UPDATE"), out)?;
         let sent = self.give(plan, OutputRows { rows }, out)?;
         Ok(Count { rows: count, sent })
     }

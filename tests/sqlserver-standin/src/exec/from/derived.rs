@@ -38,6 +38,22 @@ impl SessionState {
         sc: &Scope<'_>,
         lateral: bool,
     ) -> R<Tree> {
+        let top = matches!(&query.body, SetExpr::Select(s) if s.top.is_some());
+        if !query.order.is_empty() && !top && query.offset.is_none() && query.xml_path.is_none() {
+            return Err(SqlError::new(
+                1033,
+                "The ORDER BY clause is invalid in views, inline functions, derived tables, subqueries, and common table expressions, unless TOP, OFFSET or FOR XML is also specified.",
+            )
+            .class(15));
+        }
+        let twice =
+            sc.tables.borrow().iter().any(|t| t.path.is_empty() && same_name(&t.alias, alias));
+        if twice {
+            let m = format!(
+                "The correlation name '{alias}' is specified multiple times in a FROM clause."
+            );
+            return Err(SqlError::new(1011, m));
+        }
         let hidden = sc.hidden.replace(!lateral);
         let inner = Scope::inside(Some(sc), sc.ctes.clone());
         let plan = self.query_in(query, &inner);
@@ -87,8 +103,17 @@ impl SessionState {
         lateral: bool,
     ) -> R<Tree> {
         let own = name.last().cloned().unwrap_or_default();
+        let mut parts = name.iter().rev().skip(1);
+        let schema = parts.next().filter(|s| !s.is_empty());
+        let database = parts.next().filter(|s| !s.is_empty());
+        let user =
+            self.user_function(database.map(String::as_str), schema.map(String::as_str), &own)?;
+        let written = match &user {
+            Some(f) => Self::function_arguments(f, &name.join("."), args)?,
+            None => args.to_vec(),
+        };
         let hidden = sc.hidden.replace(!lateral);
-        let compiled: R<Vec<Node>> = args
+        let compiled: R<Vec<Node>> = written
             .iter()
             .map(|a| match a {
                 crate::sql::ast::Expr::Default => Ok(Node::constant(Ty::Int, Val::Null)),
@@ -112,6 +137,13 @@ impl SessionState {
             columns
         };
         let title = alias.map_or_else(|| own.clone(), str::to_owned);
+        if let Some(function) = user {
+            // the columns are those of any call
+            let nulls: Vec<Typed> = compiled.iter().map(|n| Typed::null(n.ty)).collect();
+            let (columns, _) = self.function_rows(&function, &nulls)?;
+            let slot = self.show(sc, title, Vec::new(), show(&columns));
+            return Ok(leaf(slot, Leaf::Function(TableFunction::User(function), compiled)));
+        }
         if name.len() == 1 && (lower == "string_split" || lower == "generate_series") {
             let (function, columns) = if lower == "string_split" {
                 let mut columns = vec![Col::new("value", Ty::NVarChar(4000))];

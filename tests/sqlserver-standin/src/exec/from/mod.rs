@@ -1,6 +1,7 @@
 //! FROM: which tables, functions and queries it names.
 
 mod access;
+mod compat;
 mod derived;
 mod place;
 
@@ -14,7 +15,7 @@ use crate::exec::scope::{Offered, Scope};
 use crate::exec::session::SessionState;
 use crate::exec::{R, dml};
 use crate::sql::ast::{Hints, JoinKind, Name, Query, TableRef};
-use crate::store::{Database, Table, TableDef};
+use crate::store::{Database, Table, TableDef, same_name};
 use crate::value::{Col, Collation, Row, SqlError};
 
 /// What a name in FROM turned out to be.
@@ -122,6 +123,11 @@ impl SessionState {
     /// A user table, temporary ones included.
     pub(crate) fn find_table(&self, name: &Name) -> R<Option<(Arc<Database>, Arc<Table>)>> {
         let (database, schema, own) = self.locate(name)?;
+        if name.len() == 1
+            && let Some(table) = self.trigger_table(&own)
+        {
+            return Ok(Some((self.instance.tempdb(), table)));
+        }
         if own.starts_with('#') {
             return Ok(self.temporary_table(&own).map(|t| (self.instance.tempdb(), t)));
         }
@@ -160,6 +166,11 @@ impl SessionState {
         let other = (name.len() > 2).then(|| database.name());
         match catalog::system_table(self, other.as_deref(), &schema_name, &own, None)? {
             Some(rows) => Ok(Found::Rows(rows)),
+            None if matches!(schema_name.to_ascii_lowercase().as_str(), "dbo" | "sys")
+                && let Some(text) = compat::view(&own) =>
+            {
+                Ok(Found::View { database, schema: schema_name, text: text.to_owned() })
+            }
             None => Err(SqlError::invalid_object(&name.join("."))),
         }
     }
@@ -193,6 +204,16 @@ impl SessionState {
                             vec![database.name(), def.schema.clone(), def.name.clone()]
                         };
                         let slot = self.show(sc, alias.clone().unwrap_or(own), path, offered(&def));
+                        if let Some(a) = alias
+                            && sc.tables.borrow().iter().any(|t| {
+                                t.slot != slot && t.path.is_empty() && same_name(&t.alias, a)
+                            })
+                        {
+                            let m = format!(
+                                "The correlation name '{a}' is specified multiple times in a FROM clause."
+                            );
+                            return Err(SqlError::new(1011, m));
+                        }
                         let key_slot = keys.take(slot, &table, sc);
                         Ok(leaf(
                             slot,

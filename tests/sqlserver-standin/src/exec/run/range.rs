@@ -181,6 +181,7 @@ impl SessionState {
     ) -> R<Vec<Row>> {
         let values = args.iter().map(|a| self.typed(a, env)).collect::<R<Vec<_>>>()?;
         match function {
+            TableFunction::User(function) => Ok(self.function_rows(function, &values)?.1),
             TableFunction::System { database, schema, name } => {
                 let rows =
                     catalog::system_table(self, database.as_deref(), schema, name, Some(&values))?;

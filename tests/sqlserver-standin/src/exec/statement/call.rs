@@ -29,6 +29,15 @@ impl SessionState {
                 )
             }
         };
+        if let Some(first) = args.iter().position(|a| a.name.is_some())
+            && let Some(at) = args.iter().skip(first).position(|a| a.name.is_none())
+        {
+            let m = format!(
+                "Must pass parameter number {} and subsequent parameters as '@name = value'. After the form '@name = value' has been used, all subsequent parameters must be passed in the form '@name = value'.",
+                first + at + 1
+            );
+            return Err(SqlError::new(119, m).class(15));
+        }
         let mut values = Vec::with_capacity(args.len());
         for ExecArg { name, value, output } in args {
             let value = match value {
@@ -106,6 +115,9 @@ impl SessionState {
         if own.eq_ignore_ascii_case("sp_executesql") {
             return self.execute_sql(args, out);
         }
+        if own.eq_ignore_ascii_case("sp_addtype") {
+            return self.add_type(&args, out);
+        }
         let home = match &database {
             Some(d) => self.instance.database(d).ok_or_else(|| SqlError::no_database(d))?,
             None => self.db(),
@@ -130,6 +142,22 @@ impl SessionState {
             self.done(u64::try_from(rows.rows.len()).ok(), out);
         }
         Ok((result.status, result.outputs))
+    }
+
+    /// `sp_addtype name, type, 'NOT NULL'`: the old CREATE TYPE ... FROM.
+    fn add_type(
+        &mut self,
+        args: &[ProcArg],
+        out: &mut dyn Output,
+    ) -> R<(i32, Vec<(usize, Typed)>)> {
+        let text = |i: usize| -> R<String> {
+            let value = args.get(i).map(|a| a.value.to_string16()).transpose()?.flatten();
+            Ok(value.map(|s| String::from_utf16_lossy(&s)).unwrap_or_default())
+        };
+        let (name, ty, null) = (text(0)?, text(1)?, text(2)?);
+        let sql = format!("CREATE TYPE [{}] FROM {ty} {null}", name.replace(']', "]]"));
+        self.dynamic(&sql, Vec::new(), out)?;
+        Ok((0, Vec::new()))
     }
 
     pub(super) fn execute_sql(
@@ -277,7 +305,7 @@ impl SessionState {
         self.settings = settings;
         let status = match result? {
             Flow::Return(n) => n,
-            Flow::Next | Flow::Break | Flow::Continue => 0,
+            Flow::Next | Flow::Break | Flow::Continue | Flow::Goto => 0,
         };
         Ok((status, outputs))
     }

@@ -15,6 +15,7 @@ use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, STOPPED, stopped};
 use crate::sql::ast::{Batch, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
+use crate::store::same_name;
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val, arith, assign};
 
 /// How a list of statements ended.
@@ -24,6 +25,8 @@ pub(crate) enum Flow {
     Break,
     Continue,
     Return(i32),
+    /// To the label in the session's `goto`.
+    Goto,
 }
 
 /// Errors that end the batch, not only the statement.
@@ -43,6 +46,7 @@ pub(super) fn ends_batch(e: &SqlError) -> bool {
             | 1934
             | 3960
             | 3961
+            | 3609
             | 3998
             | 4104
             | 4121
@@ -62,16 +66,32 @@ impl SessionState {
         match self.block(&batch.statements, out)? {
             Flow::Return(status) => Ok(status),
             Flow::Next | Flow::Break | Flow::Continue => Ok(0),
+            Flow::Goto => {
+                let m = format!(
+                    "A GOTO statement references the label '{}' but the label has not been declared.",
+                    self.goto
+                );
+                Err(SqlError::new(133, m).class(15))
+            }
         }
     }
 
     pub(super) fn block(&mut self, statements: &[Stmt], out: &mut dyn Output) -> R<Flow> {
-        for s in statements {
+        let mut at = 0;
+        while let Some(s) = statements.get(at) {
+            at += 1;
             if out.stopped() {
                 return Err(stopped());
             }
             match self.guarded(s, out)? {
                 Flow::Next => {}
+                Flow::Goto => {
+                    let here = |s: &Stmt| matches!(&s.kind, StmtKind::Label(n) if same_name(n, &self.goto));
+                    match statements.iter().position(here) {
+                        Some(label) => at = label,
+                        None => return Ok(Flow::Goto),
+                    }
+                }
                 other => return Ok(other),
             }
         }
@@ -113,6 +133,10 @@ impl SessionState {
         }
         self.last_error = error.number;
         self.row_count = 0;
+        if !nested && !matches!(s.kind, StmtKind::Exec(_)) {
+            let unresolved = matches!(error.number, 207 | 208 | 4104);
+            self.unresolved = unresolved.then_some(self.frames.len());
+        }
         let aborts = self.settings.xact_abort
             && self.depth > 0
             && error.class > 10
@@ -281,6 +305,7 @@ impl SessionState {
                         Flow::Next | Flow::Continue => {}
                         Flow::Break => break,
                         Flow::Return(n) => return Ok(Flow::Return(n)),
+                        Flow::Goto => return Ok(Flow::Goto),
                     }
                 }
             }
@@ -288,6 +313,16 @@ impl SessionState {
             StmtKind::TryCatch { tries, catches } => return self.try_catch(tries, catches, out),
             StmtKind::Break => return Ok(Flow::Break),
             StmtKind::Continue => return Ok(Flow::Continue),
+            StmtKind::Label(_) => {}
+            StmtKind::Goto(label) => {
+                self.goto.clone_from(label);
+                return Ok(Flow::Goto);
+            }
+            StmtKind::Return(Some(e)) if self.frame().function => {
+                let value = self.value_of(e)?;
+                self.frame().returned = Some(value);
+                return Ok(Flow::Return(0));
+            }
             StmtKind::Return(e) => {
                 let status = match e {
                     Some(e) => {
@@ -316,6 +351,12 @@ impl SessionState {
                     },
                     Some((number, message, state)) => {
                         let number = self.value_of(number)?.to_i64()?.and_then(|n| i32::try_from(n).ok()).unwrap_or(50000);
+                        if number < 50_000 {
+                            let m = format!(
+                                "Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."
+                            );
+                            return Err(SqlError::new(35100, m).state(10));
+                        }
                         let message = self.text_of(message)?.unwrap_or_default();
                         let state = self.value_of(state)?.to_i64()?.and_then(|n| u8::try_from(n).ok()).unwrap_or(1);
                         SqlError::new(number, message).state(state).at_line(s.line)
@@ -425,6 +466,9 @@ impl SessionState {
     }
 
     pub(super) fn change(&mut self, s: &Stmt, out: &mut dyn Output) -> R<()> {
+        if self.depth > 0 && self.instance.faults.deadlock() {
+            return Err(SqlError::deadlock(self.login.spid.into()));
+        }
         // The rows of INSERT ... EXEC come from statements of their own.
         let rows = match &s.kind {
             StmtKind::Insert(i) => match &i.source {
@@ -471,6 +515,11 @@ impl SessionState {
         let error = match result {
             Ok(flow) => return Ok(flow),
             Err(e) if e.number == STOPPED || e.class >= 20 => return Err(e),
+            // a name is looked up when the statement is compiled, before anything can catch it
+            Err(e) if self.unresolved == Some(frames) => {
+                self.end_autocommit(false);
+                return Err(e);
+            }
             Err(e) => e,
         };
         while self.frames.len() > frames {

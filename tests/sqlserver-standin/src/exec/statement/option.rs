@@ -86,8 +86,12 @@ impl SessionState {
                     0
                 }
                 "DATEFIRST" => {
-                    self.settings.date_first =
-                        number()?.and_then(|n| u8::try_from(n).ok()).unwrap_or(7);
+                    let first = number()?.and_then(|n| u8::try_from(n).ok());
+                    let Some(first) = first.filter(|n| (1..=7).contains(n)) else {
+                        let m = "The integer value is out of range. DATEFIRST takes 1 to 7.";
+                        return Err(SqlError::new(2743, m));
+                    };
+                    self.settings.date_first = first;
                     0
                 }
                 "ANSI_WARNINGS" => 8,
@@ -153,5 +157,25 @@ impl SessionState {
         Ok(())
     }
 
-    // ---- procedures ----
+    /// DATEPART(weekday, ...) counts from the first day that SET DATEFIRST has named.
+    pub(crate) fn by_first_day(&self, args: &[Typed], sunday_first: Typed) -> R<Typed> {
+        let part = match args.first() {
+            Some(part) => part.to_string16()?.map(|s| String::from_utf16_lossy(&s)),
+            None => None,
+        };
+        let first = i64::from(self.settings.date_first);
+        match part.unwrap_or_default().to_ascii_lowercase().as_str() {
+            "weekday" | "dw" | "w" => Ok(match sunday_first.to_i64()? {
+                Some(n) => {
+                    let n = (n - 1 - first % 7).rem_euclid(7) + 1;
+                    Typed::int(i32::try_from(n).unwrap_or_default())
+                }
+                None => sunday_first,
+            }),
+            "week" | "wk" | "ww" => {
+                Err(SqlError::unknown("DATEPART(week, ...) after SET DATEFIRST"))
+            }
+            _ => Ok(sunday_first),
+        }
+    }
 }

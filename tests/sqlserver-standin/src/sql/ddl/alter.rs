@@ -52,6 +52,12 @@ impl Parser<'_> {
                         }
                         (ModuleKind::Procedure { params }, name)
                     }
+                    "FUNCTION" | "TRIGGER" => {
+                        self.next();
+                        self.next();
+                        let (name, kind) = self.function_or_trigger(&word)?;
+                        (kind, name)
+                    }
                     _ => return self.unknown(&format!("ALTER {word}")),
                 };
                 Ok(StmtKind::CreateModule { name, kind, alter: true, or_alter: false })

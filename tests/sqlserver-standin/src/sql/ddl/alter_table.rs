@@ -5,9 +5,10 @@ use crate::sql::parser::{Parsed, Parser};
 
 impl Parser<'_> {
     pub(super) fn alter_table(&mut self, table: &Name) -> Parsed<AlterTable> {
-        let mut no_check = false;
+        let (mut no_check, mut verify) = (false, false);
         if self.take("WITH") {
             no_check = self.take("NOCHECK");
+            verify = !no_check;
             if !no_check {
                 self.need("CHECK")?;
             }
@@ -55,14 +56,27 @@ impl Parser<'_> {
             self.take("CONSTRAINT");
             let if_exists = self.take_all(&["IF", "EXISTS"]);
             let mut names = vec![self.ident()?];
+            let mut columns = Vec::new();
             while self.take_sym(",") {
-                self.take("CONSTRAINT");
-                names.push(self.ident()?);
+                if columns.is_empty() && !self.take("COLUMN") {
+                    self.take("CONSTRAINT");
+                    names.push(self.ident()?);
+                } else {
+                    self.take("COLUMN");
+                    columns.push(self.ident()?);
+                }
             }
             if self.take("WITH") {
                 self.skip_parentheses()?;
             }
-            return Ok(AlterTable::DropConstraints(names, if_exists));
+            return Ok(if columns.is_empty() {
+                AlterTable::DropConstraints(names, if_exists)
+            } else {
+                AlterTable::Both(
+                    Box::new(AlterTable::DropConstraints(names, if_exists)),
+                    Box::new(AlterTable::DropColumns(columns, false)),
+                )
+            });
         }
         if self.take_all(&["ALTER", "COLUMN"]) {
             let at = self.position();
@@ -83,7 +97,7 @@ impl Parser<'_> {
             self.next();
             self.need("CONSTRAINT")?;
             let names = if self.take("ALL") { Vec::new() } else { self.names()? };
-            return Ok(AlterTable::Check { enable, names });
+            return Ok(AlterTable::Check { enable, names, verify: verify && enable });
         }
         if self.take("REBUILD") {
             if self.take("WITH") {

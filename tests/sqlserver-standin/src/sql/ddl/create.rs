@@ -57,19 +57,9 @@ impl Parser<'_> {
                 })
             }
             "FUNCTION" | "TRIGGER" => {
-                let kind = if word == "FUNCTION" { "FN" } else { "TR" };
                 self.next();
-                let name = self.name()?;
-                // The body is recorded, never run: whoever calls it gets an error.
-                while !self.is_end() {
-                    self.next();
-                }
-                Ok(StmtKind::CreateModule {
-                    name,
-                    kind: ModuleKind::Other(kind),
-                    alter: false,
-                    or_alter,
-                })
+                let (name, kind) = self.function_or_trigger(&word)?;
+                Ok(StmtKind::CreateModule { name, kind, alter: false, or_alter })
             }
             "SCHEMA" => {
                 self.next();
@@ -174,8 +164,8 @@ impl Parser<'_> {
                     return self.unknown("table types");
                 }
                 let ty = self.type_name()?;
-                self.nullability();
-                Ok(StmtKind::CreateType { name, ty })
+                let nullable = self.nullability();
+                Ok(StmtKind::CreateType { name, ty, nullable })
             }
             "SYNONYM" => {
                 self.next();
@@ -198,9 +188,35 @@ impl Parser<'_> {
         }
     }
 
+    pub(in crate::sql) fn function_or_trigger(
+        &mut self,
+        word: &str,
+    ) -> Parsed<(crate::sql::ast::Name, ModuleKind)> {
+        if word == "FUNCTION" {
+            let (name, function) = self.function()?;
+            return Ok((name, ModuleKind::Other(function.kind())));
+        }
+        let (name, trigger) = self.trigger()?;
+        Ok((name, ModuleKind::Trigger { table: trigger.table }))
+    }
+
     /// Parameters and everything up to AS.
     pub(in crate::sql) fn procedure_head(&mut self) -> Parsed<Vec<ProcParam>> {
         let open = self.take_sym("(");
+        let params = self.parameters()?;
+        if open {
+            self.need_sym(")")?;
+        }
+        if self.take("WITH") {
+            while !self.is("AS") && !self.is_end() {
+                self.next();
+            }
+        }
+        self.need("AS")?;
+        Ok(params)
+    }
+
+    pub(in crate::sql) fn parameters(&mut self) -> Parsed<Vec<ProcParam>> {
         let mut params = Vec::new();
         while let Tok::Var(name) = self.peek().clone() {
             self.next();
@@ -220,15 +236,6 @@ impl Parser<'_> {
                 break;
             }
         }
-        if open {
-            self.need_sym(")")?;
-        }
-        if self.take("WITH") {
-            while !self.is("AS") && !self.is_end() {
-                self.next();
-            }
-        }
-        self.need("AS")?;
         Ok(params)
     }
 }

@@ -61,7 +61,14 @@ fn moment_of(v: &Typed, to: &Ty, style: Option<i32>) -> Result<Moment, SqlError>
         },
         Val::Str(_) => {
             let s = text_of(v).unwrap_or_default();
-            let m = parse_moment(&s, style)?;
+            let m = parse_moment(&s, style).map_err(|e| {
+                // a datetime that has the shape of one, but is none: 242; the newer types say 241
+                if matches!(to, Ty::DateTime | Ty::SmallDateTime) && shaped(&s) {
+                    SqlError::date_range(v.ty.name(), to.name())
+                } else {
+                    e
+                }
+            })?;
             if matches!(to, Ty::DateTime | Ty::SmallDateTime) {
                 // datetime knows neither offsets nor more than three digits
                 let digits = s
@@ -105,6 +112,18 @@ fn moment_of(v: &Typed, to: &Ty, style: Option<i32>) -> Result<Moment, SqlError>
             }
         }
     })
+}
+
+/// Three numbers with a mark between them, or eight digits, as a date.
+fn shaped(text: &str) -> bool {
+    let date = text.trim().split([' ', 'T']).next().unwrap_or_default();
+    let parts: Vec<&str> = date.split(['-', '/', '.']).collect();
+    let digits = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    match parts.as_slice() {
+        [one] => one.len() == 8 && digits(one),
+        [_, _, _] => parts.iter().all(digits),
+        _ => false,
+    }
 }
 
 pub(super) fn to_moment(v: &Typed, to: &Ty, style: Option<i32>) -> Result<Val, SqlError> {

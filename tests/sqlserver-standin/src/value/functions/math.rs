@@ -219,8 +219,12 @@ fn rand(a: &Args<'_>) -> Result<Typed, SqlError> {
 fn is_numeric(a: &Args<'_>) -> Result<Typed, SqlError> {
     a.count(1)?;
     let x = a.get(0)?;
+    // these alone count as numbers: learn.microsoft.com/sql/t-sql/functions/isnumeric-transact-sql
+    let sign = x.ty.is_text()
+        && x.val.as_str().is_some_and(|s| matches!(s.trim(), "+" | "-" | "$" | "." | ","));
     let yes = !x.is_null()
-        && (x.ty.is_number()
+        && (sign
+            || x.ty.is_number()
             || (x.ty.is_text()
                 && [Ty::Decimal(38, 10), Ty::Float, Ty::Money]
                     .iter()

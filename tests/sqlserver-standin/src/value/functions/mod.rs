@@ -6,6 +6,7 @@
 mod date;
 mod hash;
 mod math;
+mod pattern;
 mod string;
 
 use std::sync::Arc;

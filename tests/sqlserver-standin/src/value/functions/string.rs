@@ -494,7 +494,16 @@ fn format_call(a: &Args<'_>) -> Result<Typed, SqlError> {
                 width = pattern.len()
             )
         }
-        _ => return Err(refuse()),
+        _ => {
+            let rounded = |places: usize| {
+                let scale = u8::try_from(places).ok().filter(|s| *s <= 20)?;
+                match super::super::cast(x, &Ty::Decimal(38, scale), None) {
+                    Ok(Val::Dec(n)) => Some(super::super::text::decimal_text(n, scale)),
+                    _ => None,
+                }
+            };
+            super::pattern::format(&pattern, "0", rounded).ok_or_else(refuse)?
+        }
     };
     let _ = decimal::pow10;
     Ok(Typed::new(ty, Val::str(&text)))
