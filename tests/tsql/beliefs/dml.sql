@@ -9,7 +9,7 @@ GO
 INSERT INTO dbo.t (id, a) VALUES (1, 'z')
 --! 544
 GO
-SET IDENTITY_INSERT dbo.t ON; INSERT INTO dbo.t (id, a) VALUES (100, 'z'); SET IDENTITY_INSERT dbo.t OFF; INSERT INTO dbo.t (a) VALUES ('n'); SELECT MAX(id), IDENT_SEED('dbo.t'), IDENT_INCR('dbo.t') FROM dbo.t
+SET IDENTITY_INSERT dbo.t ON; INSERT INTO dbo.t (id, a) VALUES (100, 'z'); SET IDENTITY_INSERT dbo.t OFF; INSERT INTO dbo.t (a) VALUES ('n'); SELECT MAX(id), CAST(IDENT_SEED('dbo.t') AS int), CAST(IDENT_INCR('dbo.t') AS int) FROM dbo.t
 --> 105|10|5
 GO
 SET IDENTITY_INSERT dbo.t ON; INSERT INTO dbo.t (a) VALUES ('z')

@@ -67,8 +67,8 @@ GO
 SELECT FORMAT(123456789, '###-##-####'), FORMAT(1234.5, 'N2'), FORMAT(42, 'D5'), FORMAT(1234.567, '#,##0.00'), FORMAT(7, '000'), FORMAT(-0.5, '0.00'), FORMAT(12.5, '0.##'), FORMAT(1234567, '#,#')
 --> 123-45-6789|1,234.50|00042|1,234.57|007|-0.50|12.5|1,234,567
 GO
-SELECT FORMAT(CAST('2020-11-22' AS date), 'd', 'en-US'), FORMAT(CAST('2020-11-22 13:04:05.678' AS datetime2), 'yyyy-MM-dd HH:mm:ss.fff'), FORMAT(CAST('2020-11-02' AS date), 'dd MMM yyyy')
---> 11/22/2020|2020-11-22 13:04:05.678|02 Nov 2020
+SELECT FORMAT(CAST('2020-11-22 13:04:05.678' AS datetime2), 'yyyy-MM-dd HH:mm:ss.fff'), FORMAT(CAST('2020-11-02' AS date), 'dd MMM yyyy')
+--> 2020-11-22 13:04:05.678|02 Nov 2020
 GO
 -- learn.microsoft.com/sql/t-sql/functions/hashbytes-transact-sql; the digests are those of the standards
 SELECT HASHBYTES('MD5', 'abc'), HASHBYTES('SHA1', 'abc')

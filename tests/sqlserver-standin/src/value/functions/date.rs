@@ -466,6 +466,10 @@ pub(super) fn format_date(x: &Typed, pattern: &str) -> Option<Result<String, Sql
     let seconds = l.ticks / TICKS_PER_SECOND;
     let mut out = String::new();
     let chars: Vec<char> = pattern.chars().collect();
+    // one letter is the name of a pattern, which depends on the culture
+    if chars.len() == 1 {
+        return None;
+    }
     let mut i = 0;
     while let Some(&ch) = chars.get(i) {
         let n = chars[i..].iter().take_while(|x| **x == ch).count();
