@@ -10,7 +10,7 @@ use super::{Host, ProcArg, ProcResult, odbc, types, world};
 use crate::cdc::instance::{self, CaptureInstance, Request, string, whole};
 use crate::cdc::state::{CaptureJob, CleanupJob, State, state};
 use crate::cdc::tables::{captured_columns, change_tables, ddl_history};
-use crate::cdc::{capture, cleanup, control, database as cdc_database};
+use crate::cdc::{capture, cleanup, control, database as cdc_database, wrapper as cdc_wrapper};
 use crate::store::{Database, Instance, Mode, Table, TableDef, fold_name, lock, read, write};
 use crate::value::{Rowset, SqlError, Val};
 
@@ -115,6 +115,19 @@ fn cdc(
                 usize::try_from(most).unwrap_or(usize::MAX).max(1),
             )?;
             nothing()
+        }
+        "sp_cdc_generate_wrapper_function" => {
+            let names =
+                ["capture_instance", "closed_high_end_point", "column_list", "update_flag_list"];
+            let given = Arguments::new(name, &names, args)?;
+            for other in ["closed_high_end_point", "column_list", "update_flag_list"] {
+                if given.text(other)?.is_some() {
+                    return Err(SqlError::unknown(format_args!("{name} with @{other}")));
+                }
+            }
+            enabled(here)?;
+            let one = given.text("capture_instance")?;
+            rowset(cdc_wrapper::scripts(host.transaction(), here, one.as_deref())?)
         }
         "sp_cdc_help_change_data_capture" => help(host, here, args),
         "sp_cdc_get_captured_columns" => get_captured_columns(host, here, args),

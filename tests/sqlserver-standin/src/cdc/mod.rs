@@ -16,6 +16,7 @@ pub(crate) mod lsn;
 mod mask;
 pub(crate) mod state;
 pub(crate) mod tables;
+pub(crate) mod wrapper;
 #[cfg(test)]
 mod tests;
 

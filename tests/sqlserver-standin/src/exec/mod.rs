@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod compile;
+mod cursor;
 mod ddl;
 mod dml;
 mod eval;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::cursor::Declared;
 use super::eval::Cached;
 use super::node::{Kind, Node};
 use super::output::{EnvChange, Isolation as Level, Login, Outcome, Output, Param};
@@ -13,7 +14,7 @@ use super::{R, Write, known, stopped};
 use crate::catalog::Host;
 use crate::sql::parse_cached;
 use crate::store::{
-    Database, Instance, Isolation, Moment, Patience, SessionInfo, Table, Transaction, fold_name,
+    Database, Instance, Isolation, Moment, Patience, SessionEnd, SessionInfo, Table, Transaction, fold_name,
     same_name, write,
 };
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val};
@@ -65,6 +66,8 @@ impl Default for Settings {
 pub(crate) struct Frame {
     variables: Vec<(String, Ty, Val)>,
     tables: Vec<(String, Arc<Table>)>,
+    /// LOCAL cursors.
+    pub(crate) cursors: Vec<Declared>,
     identity: Option<i128>,
     /// Errors that CATCH blocks around this point have caught, the innermost last.
     pub(crate) caught: Vec<SqlError>,
@@ -94,6 +97,11 @@ pub struct SessionState {
     /// UTC, as the statement sees it.
     pub(crate) now: Moment,
     pub(crate) row_count: i64,
+    /// GLOBAL cursors.
+    pub(crate) cursors: Vec<Declared>,
+    /// @@FETCH_STATUS and @@CURSOR_ROWS
+    pub(crate) fetch_status: i64,
+    pub(crate) cursor_rows: i64,
     pub(crate) last_error: i32,
     pub(crate) last_identity: Option<i128>,
     pub(crate) identity_insert: Option<(i32, i32)>,
@@ -107,6 +115,9 @@ pub struct SessionState {
     pub(crate) stop: Arc<AtomicBool>,
     /// Inside how many TRY blocks.
     pub(crate) tries: u32,
+    /// For `sys.dm_tran_session_transactions`.
+    shown_transaction: Arc<AtomicU64>,
+    end: Arc<SessionEnd>,
 }
 
 impl SessionState {
@@ -122,6 +133,7 @@ impl SessionState {
         };
         let database =
             instance.database(&wanted).ok_or_else(|| SqlError::cannot_open_database(&wanted))?;
+        let (shown_transaction, end) = (Arc::default(), Arc::default());
         write(&instance.sessions).insert(
             login.spid,
             SessionInfo {
@@ -134,6 +146,8 @@ impl SessionState {
                 client_address: login.client_address.clone(),
                 encrypted: login.encrypted,
                 since: instance.clock.now(),
+                transaction: Arc::clone(&shown_transaction),
+                end: Arc::clone(&end),
             },
         );
         let now = instance.clock.utc();
@@ -153,6 +167,9 @@ impl SessionState {
             settings: Settings::default(),
             now,
             row_count: 0,
+            cursors: Vec::new(),
+            fetch_status: 0,
+            cursor_rows: 0,
             last_error: 0,
             last_identity: None,
             identity_insert: None,
@@ -164,6 +181,8 @@ impl SessionState {
             ticks: 0,
             stop: Arc::new(AtomicBool::new(false)),
             tries: 0,
+            shown_transaction,
+            end,
         })
     }
 
@@ -174,6 +193,11 @@ impl SessionState {
 
     pub(crate) fn db(&self) -> Arc<Database> {
         Arc::clone(&self.database)
+    }
+
+    /// How another session ends this one.
+    pub fn end(&self) -> Arc<SessionEnd> {
+        Arc::clone(&self.end)
     }
 
     /// Descriptor of the open transaction; 0 when there is none.
@@ -269,6 +293,8 @@ impl SessionState {
     pub fn reset(&mut self, out: &mut dyn Output) {
         self.roll_back_all(out);
         self.temporary.clear();
+        self.cursors.clear();
+        self.fetch_status = 0;
         self.settings = Settings::default();
         self.identity_insert = None;
         self.frames = vec![Frame::default()];
@@ -327,6 +353,7 @@ impl SessionState {
             self.autocommit = false;
             self.doomed = false;
             if let Some(t) = &self.transaction {
+                self.shown_transaction.store(t.id, Ordering::Relaxed);
                 out.env(EnvChange::TransactionBegin(t.id));
             }
         }
@@ -351,6 +378,7 @@ impl SessionState {
             && let Some(t) = self.transaction.take()
         {
             let id = t.id;
+            self.shown_transaction.store(0, Ordering::Relaxed);
             t.commit();
             self.transaction_name = None;
             out.env(EnvChange::TransactionCommit(id));
@@ -397,6 +425,7 @@ impl SessionState {
     }
 
     pub(crate) fn roll_back_all(&mut self, out: &mut dyn Output) {
+        self.shown_transaction.store(0, Ordering::Relaxed);
         if let Some(t) = self.transaction.take() {
             let id = t.id;
             t.rollback();

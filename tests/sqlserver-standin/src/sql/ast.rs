@@ -569,8 +569,36 @@ pub enum DropKind {
     Sequence,
 }
 
+/// The name of a cursor; `GLOBAL c` is not a local one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CursorName {
+    pub name: String,
+    pub global: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fetch {
+    Next,
+    Prior,
+    First,
+    Last,
+    Absolute(Box<Expr>),
+    Relative(Box<Expr>),
+}
+
+/// Statements of cursors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cursor {
+    Declare { name: String, global: bool, scroll: bool, query: Box<Query> },
+    Open(CursorName),
+    Fetch { which: Fetch, name: CursorName, into: Vec<String> },
+    Close(CursorName),
+    Deallocate(CursorName),
+}
+
 #[derive(Debug)]
 pub enum StmtKind {
+    Cursor(Box<Cursor>),
     Query(Box<Query>),
     Insert(Box<Insert>),
     Update(Box<Update>),

@@ -215,8 +215,8 @@ impl Parser<'_> {
                 self.name()?;
                 Ok(StmtKind::Ignored)
             }
-            "BACKUP" | "RESTORE" | "BULK" | "FETCH" | "OPEN" | "CLOSE" | "DEALLOCATE" | "GOTO"
-            | "REVERT" => self.unknown(&format!("the statement {word}")),
+            "OPEN" | "FETCH" | "CLOSE" | "DEALLOCATE" => self.cursor(),
+            "BACKUP" | "RESTORE" | "BULK" | "GOTO" | "REVERT" => self.unknown(&format!("the statement {word}")),
             _ => Err(self.wrong()),
         }
     }
@@ -276,8 +276,10 @@ impl Parser<'_> {
 
     fn declare(&mut self) -> Parsed<StmtKind> {
         self.need("DECLARE")?;
-        if self.is_name() && self.is_at(1, "CURSOR") {
-            return self.unknown("cursors");
+        if self.is_name()
+            && ["CURSOR", "SCROLL", "INSENSITIVE"].iter().any(|w| self.is_at(1, w))
+        {
+            return self.declare_cursor();
         }
         let mut out = Vec::new();
         loop {
@@ -290,7 +292,7 @@ impl Parser<'_> {
                 return Ok(StmtKind::DeclareTable(name, Box::new(spec)));
             }
             if self.is("CURSOR") {
-                return self.unknown("cursors");
+                return self.unknown("cursor variables");
             }
             let ty = self.type_name()?;
             let value = if self.take_sym("=") { Some(self.value()?) } else { None };

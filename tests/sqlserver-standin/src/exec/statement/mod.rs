@@ -14,7 +14,7 @@ use crate::exec::run::QueryRun;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, STOPPED, stopped};
-use crate::sql::ast::{Batch, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
+use crate::sql::ast::{Batch, Cursor, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val, arith, assign};
 
 /// How a list of statements ended.
@@ -168,6 +168,7 @@ impl SessionState {
         }
         let begins = match &s.kind {
             StmtKind::Query(q) => reads_table(&q.body),
+            StmtKind::Cursor(c) => matches!(**c, Cursor::Open(_) | Cursor::Fetch { .. }),
             StmtKind::Insert(_)
             | StmtKind::Update(_)
             | StmtKind::Delete(_)
@@ -379,6 +380,7 @@ impl SessionState {
                 self.save(&name, out)?;
                 out.done(None);
             }
+            StmtKind::Cursor(c) => self.cursor(c, out)?,
             StmtKind::Kill(_) => return Err(SqlError::unknown("KILL")),
             StmtKind::Ignored => out.done(None),
             _ => {
