@@ -467,8 +467,14 @@ fn rename(host: &mut dyn Host, here: &Arc<Database>, args: &[ProcArg]) -> Done {
         [.., schema, table] => here.table(if schema.is_empty() { "dbo" } else { schema }, table),
         [] => None,
     };
+    // Without a type the name is that of an object, else of a column.
+    let is_column = kind.is_none()
+        && table_of(&parts).is_none()
+        && parts.split_last().is_some_and(|(column, table)| {
+            table_of(table).is_some_and(|table| table.def().ordinal(column).is_some())
+        });
     let tx = host.transaction();
-    match kind.as_deref() {
+    match kind.as_deref().or(is_column.then_some("COLUMN")) {
         None | Some("OBJECT") => {
             if let Some(table) = table_of(&parts) {
                 let schema = table.def().schema.clone();

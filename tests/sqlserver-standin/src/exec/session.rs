@@ -133,6 +133,7 @@ impl SessionState {
         };
         let database =
             instance.database(&wanted).ok_or_else(|| SqlError::cannot_open_database(&wanted))?;
+        database.check_online().map_err(|_| SqlError::cannot_open_database(&wanted))?;
         let (shown_transaction, end) = (Arc::default(), Arc::default());
         write(&instance.sessions).insert(
             login.spid,
@@ -687,6 +688,7 @@ impl SessionState {
 
     pub(crate) fn use_database(&mut self, name: &str, out: &mut dyn Output) -> R<()> {
         let found = self.instance.database(name).ok_or_else(|| SqlError::no_database(name))?;
+        self.may_enter(&found)?;
         let old = self.database.name();
         self.database = found;
         let new = self.database.name();

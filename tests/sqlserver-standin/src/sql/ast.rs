@@ -530,6 +530,14 @@ pub struct ProcParam {
     pub output: bool,
 }
 
+/// What happens to the other sessions when a database changes its state: `WITH ROLLBACK IMMEDIATE`, `WITH NO_WAIT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    Wait,
+    Immediate,
+    NoWait,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatabaseOption {
     SnapshotIsolation(bool),
@@ -538,6 +546,7 @@ pub enum DatabaseOption {
     CompatibilityLevel(u8),
     SingleUser(bool),
     ReadOnly(bool),
+    Offline(bool),
     Collate(String),
     Rename(String),
     Other(String, String),
@@ -705,6 +714,7 @@ pub enum StmtKind {
     AlterDatabase {
         name: Option<String>,
         options: Vec<DatabaseOption>,
+        termination: Termination,
     },
     AlterSchema {
         schema: String,

@@ -381,7 +381,11 @@ impl SessionState {
                 out.done(None);
             }
             StmtKind::Cursor(c) => self.cursor(c, out)?,
-            StmtKind::Kill(_) => return Err(SqlError::unknown("KILL")),
+            StmtKind::Kill(e) => {
+                let spid = self.value_of(e)?.to_i64()?.unwrap_or(0);
+                self.kill(spid)?;
+                out.done(None);
+            }
             StmtKind::Ignored => out.done(None),
             _ => {
                 self.define(s, out)?;
