@@ -14,7 +14,7 @@ use crate::exec::run::QueryRun;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, STOPPED, stopped};
-use crate::sql::ast::{Batch, Cursor, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
+use crate::sql::ast::{Batch, Cursor, DropKind, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val, arith, assign};
 
 /// How a list of statements ended.
@@ -167,6 +167,7 @@ impl SessionState {
             return Ok(());
         }
         let begins = match &s.kind {
+            StmtKind::Drop { kind: DropKind::Database, .. } => false,
             StmtKind::Query(q) => reads_table(&q.body),
             StmtKind::Cursor(c) => matches!(**c, Cursor::Open(_) | Cursor::Fetch { .. }),
             StmtKind::Insert(_)
