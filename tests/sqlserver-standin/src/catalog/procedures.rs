@@ -164,7 +164,10 @@ fn enable_table(
     if given.position("role_name").is_none() {
         given.required("role_name")?;
     }
-    let unquoted = |name: String| split_name(&name).pop().unwrap_or(name);
+    let unquoted = |name: String| match here.schema(&name) {
+        Some(_) => name,
+        None => split_name(&name).pop().unwrap_or(name),
+    };
     let request = Request {
         schema: unquoted(given.required("source_schema")?),
         table: given.required("source_name")?,

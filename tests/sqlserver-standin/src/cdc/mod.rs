@@ -16,9 +16,9 @@ pub(crate) mod lsn;
 mod mask;
 pub(crate) mod state;
 pub(crate) mod tables;
-pub(crate) mod wrapper;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wrapper;
 
 pub use ddl::{
     before_drop_column, before_drop_table, before_rename_column, before_truncate, check_text_size,

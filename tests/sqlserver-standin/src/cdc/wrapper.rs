@@ -62,7 +62,8 @@ fn script(one: &CaptureInstance, def: &TableDef, net: bool) -> String {
     }
     for column in captured {
         let facts = types::declared_facts(&column.ty, column.declared.as_deref());
-        let ty = if column.declared.is_some() { facts.name.to_owned() } else { column.ty.declared() };
+        let ty =
+            if column.declared.is_some() { facts.name.to_owned() } else { column.ty.declared() };
         columns.push(format!("{} {ty}", quoted(&column.name)));
         values.push(quoted(&column.name));
     }

@@ -127,9 +127,8 @@ impl SessionState {
             Fetch::Relative(_) => Some("relative"),
         };
         if let Some(word) = word.filter(|_| !declared.scroll) {
-            let m = format!(
-                "fetch: The fetch type {word} cannot be used with forward only cursors."
-            );
+            let m =
+                format!("fetch: The fetch type {word} cannot be used with forward only cursors.");
             return Err(SqlError::new(16911, m));
         }
         let open = declared.open.as_mut().ok_or_else(not_open)?;

@@ -25,6 +25,8 @@ mod query;
 mod run;
 mod scope;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod statement;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,8 @@ use super::{R, Write, known, stopped};
 use crate::catalog::Host;
 use crate::sql::parse_cached;
 use crate::store::{
-    Database, Instance, Isolation, Moment, Patience, SessionEnd, SessionInfo, Table, Transaction, fold_name,
-    same_name, write,
+    Database, Instance, Isolation, Moment, Patience, SessionEnd, SessionInfo, Table, Transaction,
+    fold_name, same_name, write,
 };
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val};
 

@@ -63,9 +63,8 @@ impl Parser<'_> {
             Cursor::Deallocate(self.cursor_name()?)
         } else {
             self.need("FETCH")?;
-            let which = if self.is_sym(",") || !self.is_at(1, "FROM") && !self.is_fetch_number() {
-                Fetch::Next
-            } else if self.take("NEXT") {
+            // `FETCH next` is a cursor of that name.
+            let which = if !self.is_at(1, "FROM") && !self.is_fetch_number() {
                 Fetch::Next
             } else if self.take("PRIOR") {
                 Fetch::Prior
@@ -78,6 +77,7 @@ impl Parser<'_> {
             } else if self.take("RELATIVE") {
                 Fetch::Relative(Box::new(self.value()?))
             } else {
+                self.take("NEXT");
                 Fetch::Next
             };
             self.take("FROM");

@@ -349,9 +349,23 @@ impl Parser<'_> {
                 self.need_sym(")")?;
                 // Numbers, dates and times only; a text is what it takes.
                 const TARGETS: [&str; 17] = [
-                    "bigint", "int", "smallint", "tinyint", "decimal", "numeric", "float", "real",
-                    "smallmoney", "money", "date", "time", "datetime", "smalldatetime", "datetime2",
-                    "datetimeoffset", "dec",
+                    "bigint",
+                    "int",
+                    "smallint",
+                    "tinyint",
+                    "decimal",
+                    "numeric",
+                    "float",
+                    "real",
+                    "smallmoney",
+                    "money",
+                    "date",
+                    "time",
+                    "datetime",
+                    "smalldatetime",
+                    "datetime2",
+                    "datetimeoffset",
+                    "dec",
                 ];
                 if !TARGETS.iter().any(|t| ty.base.eq_ignore_ascii_case(t)) {
                     return self.unknown(&format!("PARSE to {}", ty.text));

@@ -216,7 +216,9 @@ impl Parser<'_> {
                 Ok(StmtKind::Ignored)
             }
             "OPEN" | "FETCH" | "CLOSE" | "DEALLOCATE" => self.cursor(),
-            "BACKUP" | "RESTORE" | "BULK" | "GOTO" | "REVERT" => self.unknown(&format!("the statement {word}")),
+            "BACKUP" | "RESTORE" | "BULK" | "GOTO" | "REVERT" => {
+                self.unknown(&format!("the statement {word}"))
+            }
             _ => Err(self.wrong()),
         }
     }
@@ -276,9 +278,7 @@ impl Parser<'_> {
 
     fn declare(&mut self) -> Parsed<StmtKind> {
         self.need("DECLARE")?;
-        if self.is_name()
-            && ["CURSOR", "SCROLL", "INSENSITIVE"].iter().any(|w| self.is_at(1, w))
-        {
+        if self.is_name() && ["CURSOR", "SCROLL", "INSENSITIVE"].iter().any(|w| self.is_at(1, w)) {
             return self.declare_cursor();
         }
         let mut out = Vec::new();

@@ -31,7 +31,9 @@ pub(super) fn cp1252_byte(u: u16) -> u8 {
             Some(i) => 0x80 + i as u8,
             // Full-width forms of ASCII fit as well.
             None if (0xFF01..=0xFF5E).contains(&u) => (u - 0xFF01) as u8 + b'!',
-            None => u.checked_sub(0x100).and_then(|i| BEST_FIT.get(usize::from(i))).map_or(b'?', |b| *b),
+            None => {
+                u.checked_sub(0x100).and_then(|i| BEST_FIT.get(usize::from(i))).map_or(b'?', |b| *b)
+            }
         },
     }
 }

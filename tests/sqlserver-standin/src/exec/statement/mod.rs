@@ -14,7 +14,9 @@ use crate::exec::run::QueryRun;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, STOPPED, stopped};
-use crate::sql::ast::{Batch, Cursor, DropKind, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
+use crate::sql::ast::{
+    Batch, Cursor, DropKind, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind,
+};
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val, arith, assign};
 
 /// How a list of statements ended.

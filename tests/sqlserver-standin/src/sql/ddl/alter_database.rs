@@ -24,7 +24,11 @@ impl Parser<'_> {
             if self.take("NAME") {
                 self.need_sym("=")?;
                 options.push(DatabaseOption::Rename(self.ident()?));
-                return Ok(StmtKind::AlterDatabase { name, options, termination: Termination::Wait });
+                return Ok(StmtKind::AlterDatabase {
+                    name,
+                    options,
+                    termination: Termination::Wait,
+                });
             }
             return self.unknown("ALTER DATABASE ... MODIFY");
         }
