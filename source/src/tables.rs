@@ -72,7 +72,9 @@ impl Active {
             SourceError::Schema { table: table.id.clone(), source: Box::new(source) }
         })?;
         let codec = Codec { encoder, key_id: 0, value_id: 0, micro_columns };
-        Ok(Self { number, instance, topic, codec: RwLock::new(Arc::new(codec)), options })
+        let codec = RwLock::new(Arc::new(codec));
+        let widening = tokio::sync::Mutex::new(());
+        Ok(Self { number, instance, topic, codec, widening, options })
     }
 
     /// Schema and name.

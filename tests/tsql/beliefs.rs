@@ -86,6 +86,12 @@ fn shown(value: &ColumnData<'_>) -> String {
                 .as_ref(),
         ),
         // Their text is the client's, not the server's: a belief writes CONVERT.
-        other => format!("write CONVERT for {other:?}"),
+        ColumnData::Xml(_)
+        | ColumnData::DateTime(_)
+        | ColumnData::SmallDateTime(_)
+        | ColumnData::Time(_)
+        | ColumnData::Date(_)
+        | ColumnData::DateTime2(_)
+        | ColumnData::DateTimeOffset(_) => format!("write CONVERT for {value:?}"),
     }
 }

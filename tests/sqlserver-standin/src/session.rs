@@ -210,10 +210,18 @@ impl Session<()> {
                 }
             }
         });
+        let end = state.end();
+        end.stops(Arc::clone(&stop));
         let worker = Worker { state, prepared: HashMap::new(), next_handle: 1 };
         let mut session = Session { out, worker: Some(worker), stop, shared, acknowledged: false };
         let mut result = Ok(());
-        while let Some(message) = requests.recv().await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = end.killed() => break,
+                message = requests.recv() => message,
+            };
+            let Some(message) = message else { break };
             result = match message {
                 Ok(Some(m)) => session.request(m).await,
                 Ok(None) => break,

@@ -51,6 +51,7 @@ fn sys(host: &mut dyn Host, here: &Arc<Database>, name: &str) -> Result<Option<R
         "dm_exec_sessions" => server::sessions(&instance)?,
         "dm_exec_connections" => server::connections(&instance)?,
         "dm_tran_database_transactions" => server::database_transactions(host.transaction())?,
+        "dm_tran_session_transactions" => server::session_transactions(&instance)?,
         "dm_tran_active_transactions" => server::active_transactions(host.transaction())?,
         "dm_cdc_log_scan_sessions" => server::scan_sessions(here)?,
         "dm_cdc_errors" => View::new(

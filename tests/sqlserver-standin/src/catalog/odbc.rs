@@ -93,7 +93,8 @@ fn matches(pattern: &[char], name: &[char]) -> bool {
         ['%', rest @ ..] => {
             (0..=name.len()).any(|skip| matches(rest, name.get(skip..).unwrap_or_default()))
         }
-        ['[', one, ']', rest @ ..] | ['\\', one, rest @ ..] => {
+        // Drivers write `[_]`: these procedures know no escape character.
+        ['[', one, ']', rest @ ..] => {
             name.split_first().is_some_and(|(first, name)| first == one && matches(rest, name))
         }
         ['_', rest @ ..] => name.split_first().is_some_and(|(_, name)| matches(rest, name)),
@@ -363,6 +364,7 @@ mod tests {
         assert!(fit("%", "anything") && fit("T_st", "test") && fit("a%z", "abcz"));
         assert!(fit("a[_]b", "a_b") && !fit("a[_]b", "axb"));
         assert!(!fit("a", "ab"));
+        assert!(fit("s[_]\\[%]/", "s_\\%/") && !fit("a\\_b", "a_b"));
         assert!(fits(None, "x"));
     }
 }

@@ -10,7 +10,7 @@ use super::{Host, ProcArg, ProcResult, odbc, types, world};
 use crate::cdc::instance::{self, CaptureInstance, Request, string, whole};
 use crate::cdc::state::{CaptureJob, CleanupJob, State, state};
 use crate::cdc::tables::{captured_columns, change_tables, ddl_history};
-use crate::cdc::{capture, cleanup, control, database as cdc_database};
+use crate::cdc::{capture, cleanup, control, database as cdc_database, wrapper as cdc_wrapper};
 use crate::store::{Database, Instance, Mode, Table, TableDef, fold_name, lock, read, write};
 use crate::value::{Rowset, SqlError, Val};
 
@@ -116,6 +116,19 @@ fn cdc(
             )?;
             nothing()
         }
+        "sp_cdc_generate_wrapper_function" => {
+            let names =
+                ["capture_instance", "closed_high_end_point", "column_list", "update_flag_list"];
+            let given = Arguments::new(name, &names, args)?;
+            for other in ["closed_high_end_point", "column_list", "update_flag_list"] {
+                if given.text(other)?.is_some() {
+                    return Err(SqlError::unknown(format_args!("{name} with @{other}")));
+                }
+            }
+            enabled(here)?;
+            let one = given.text("capture_instance")?;
+            rowset(cdc_wrapper::scripts(host.transaction(), here, one.as_deref())?)
+        }
         "sp_cdc_help_change_data_capture" => help(host, here, args),
         "sp_cdc_get_captured_columns" => get_captured_columns(host, here, args),
         "sp_cdc_get_ddl_history" => get_ddl_history(host, here, args),
@@ -151,7 +164,10 @@ fn enable_table(
     if given.position("role_name").is_none() {
         given.required("role_name")?;
     }
-    let unquoted = |name: String| split_name(&name).pop().unwrap_or(name);
+    let unquoted = |name: String| match here.schema(&name) {
+        Some(_) => name,
+        None => split_name(&name).pop().unwrap_or(name),
+    };
     let request = Request {
         schema: unquoted(given.required("source_schema")?),
         table: given.required("source_name")?,
@@ -454,8 +470,14 @@ fn rename(host: &mut dyn Host, here: &Arc<Database>, args: &[ProcArg]) -> Done {
         [.., schema, table] => here.table(if schema.is_empty() { "dbo" } else { schema }, table),
         [] => None,
     };
+    // Without a type the name is that of an object, else of a column.
+    let is_column = kind.is_none()
+        && table_of(&parts).is_none()
+        && parts.split_last().is_some_and(|(column, table)| {
+            table_of(table).is_some_and(|table| table.def().ordinal(column).is_some())
+        });
     let tx = host.transaction();
-    match kind.as_deref() {
+    match kind.as_deref().or(is_column.then_some("COLUMN")) {
         None | Some("OBJECT") => {
             if let Some(table) = table_of(&parts) {
                 let schema = table.def().schema.clone();

@@ -1,6 +1,7 @@
 //! Views of the whole server: databases, principals, sessions, transactions, the log, the capture jobs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::moment;
 use super::view::{View, bit, int, maybe_text, text};
@@ -43,8 +44,8 @@ pub(crate) fn databases(instance: &Instance) -> Result<Rowset, SqlError> {
             bit(options.read_only),
             bit(false),
             bit(false),
-            int(0),
-            text("ONLINE"),
+            int(if options.offline { 6 } else { 0 }),
+            text(if options.offline { "OFFLINE" } else { "ONLINE" }),
             bit(false),
             bit(false),
             bit(false),
@@ -198,7 +199,7 @@ pub(crate) fn sessions(instance: &Instance) -> Result<Rowset, SqlError> {
             int(2),
             text(&session.login),
             int(database),
-            int(0),
+            int(u8::from(session.transaction.load(Ordering::Relaxed) != 0)),
         ]);
     }
     Ok(view.done())
@@ -263,7 +264,32 @@ pub(crate) fn database_transactions(tx: &Transaction) -> Result<Rowset, SqlError
     Ok(view.done())
 }
 
-/// `sys.dm_tran_active_transactions`, `sys.dm_tran_session_transactions`: of the asking session only.
+/// `sys.dm_tran_session_transactions`: of all sessions that have begun one.
+pub(crate) fn session_transactions(instance: &Instance) -> Result<Rowset, SqlError> {
+    let mut view = View::new(
+        "session_id int!; transaction_id bigint!; transaction_descriptor binary(8)!; enlist_count int!; \
+         is_user_transaction bit!; is_local bit!; is_enlisted bit!; is_bound bit!; open_transaction_count int!",
+    )?;
+    for session in read(&instance.sessions).values() {
+        let id = session.transaction.load(Ordering::Relaxed);
+        if id != 0 {
+            view.row([
+                int(session.spid),
+                int(i64::try_from(id).unwrap_or(i64::MAX)),
+                Val::bytes(&id.to_le_bytes()),
+                int(0),
+                bit(true),
+                bit(true),
+                bit(false),
+                bit(false),
+                int(1),
+            ]);
+        }
+    }
+    Ok(view.done())
+}
+
+/// `sys.dm_tran_active_transactions`: of the asking session only.
 pub(crate) fn active_transactions(tx: &Transaction) -> Result<Rowset, SqlError> {
     let mut view = View::new(
         "transaction_id bigint!; name nvarchar(32)!; transaction_begin_time datetime!; transaction_type int!; \

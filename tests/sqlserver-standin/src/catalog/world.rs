@@ -97,7 +97,8 @@ pub(crate) fn find(
 ) -> Result<Arc<Database>, SqlError> {
     match name {
         Some(name) if !name.is_empty() => {
-            instance.database(name).ok_or_else(|| SqlError::no_database(name))
+            let found = instance.database(name).ok_or_else(|| SqlError::no_database(name))?;
+            found.check_online().map(|()| found)
         }
         _ => Ok(Arc::clone(current)),
     }

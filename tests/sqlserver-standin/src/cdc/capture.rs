@@ -230,8 +230,8 @@ impl<'a> Scan<'a> {
                         found = true;
                     }
                 }
-                LogEntry::Capture { change_table } => {
-                    self.begin(tx, record.commit_lsn, *change_table)?;
+                LogEntry::Capture { change_table, lsn } => {
+                    self.begin(tx, *lsn, *change_table)?;
                     session.schema_changes += 1;
                     found = true;
                 }
@@ -249,11 +249,13 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// The end of the transaction that made an instance: its low endpoint is known now.
+    /// The record that made an instance: its low endpoint is the position of that record, before the commit of its
+    /// transaction. Debezium's tests need it so on a real server: with nothing after it, the highest LSN of
+    /// `lsn_time_mapping` must be above the low endpoint.
     fn begin(
         &mut self,
         tx: &mut Transaction,
-        commit: Lsn,
+        start: Lsn,
         change_table: i32,
     ) -> Result<(), SqlError> {
         let Some(active) =
@@ -265,8 +267,8 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let table = cdc_table(self.database, "change_tables")?;
-        set_start(tx, self.database, &table, &active.instance, &commit.bytes())?;
-        active.start = Some(commit);
+        set_start(tx, self.database, &table, &active.instance, &start.bytes())?;
+        active.start = Some(start);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod state;
 pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wrapper;
 
 pub use ddl::{
     before_drop_column, before_drop_table, before_rename_column, before_truncate, check_text_size,

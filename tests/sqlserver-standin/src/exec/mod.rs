@@ -11,6 +11,7 @@
 
 mod aggregate;
 mod compile;
+mod cursor;
 mod ddl;
 mod dml;
 mod eval;
@@ -25,6 +26,8 @@ mod query;
 mod run;
 mod scope;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod statement;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ pub(crate) enum Known {
     NestLevel,
     ProcId,
     FetchStatus,
+    CursorRows,
     TextSize,
     MaxPrecision,
     ErrorNumber,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::cursor::Declared;
 use super::eval::Cached;
 use super::node::{Kind, Node};
 use super::output::{EnvChange, Isolation as Level, Login, Outcome, Output, Param};
@@ -13,8 +14,8 @@ use super::{R, Write, known, stopped};
 use crate::catalog::Host;
 use crate::sql::parse_cached;
 use crate::store::{
-    Database, Instance, Isolation, Moment, Patience, SessionInfo, Table, Transaction, fold_name,
-    same_name, write,
+    Database, Instance, Isolation, Moment, Patience, SessionEnd, SessionInfo, Table, Transaction,
+    fold_name, same_name, write,
 };
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val};
 
@@ -65,6 +66,8 @@ impl Default for Settings {
 pub(crate) struct Frame {
     variables: Vec<(String, Ty, Val)>,
     tables: Vec<(String, Arc<Table>)>,
+    /// LOCAL cursors.
+    pub(crate) cursors: Vec<Declared>,
     identity: Option<i128>,
     /// Errors that CATCH blocks around this point have caught, the innermost last.
     pub(crate) caught: Vec<SqlError>,
@@ -99,6 +102,11 @@ pub struct SessionState {
     /// UTC, as the statement sees it.
     pub(crate) now: Moment,
     pub(crate) row_count: i64,
+    /// GLOBAL cursors.
+    pub(crate) cursors: Vec<Declared>,
+    /// @@FETCH_STATUS and @@CURSOR_ROWS
+    pub(crate) fetch_status: i64,
+    pub(crate) cursor_rows: i64,
     pub(crate) last_error: i32,
     pub(crate) last_identity: Option<i128>,
     pub(crate) identity_insert: Option<(i32, i32)>,
@@ -116,6 +124,9 @@ pub struct SessionState {
     pub(crate) goto: String,
     /// The frame in which a name was not found: its own TRY does not catch that.
     pub(crate) unresolved: Option<usize>,
+    /// For `sys.dm_tran_session_transactions`.
+    shown_transaction: Arc<AtomicU64>,
+    end: Arc<SessionEnd>,
 }
 
 impl SessionState {
@@ -131,6 +142,8 @@ impl SessionState {
         };
         let database =
             instance.database(&wanted).ok_or_else(|| SqlError::cannot_open_database(&wanted))?;
+        database.check_online().map_err(|_| SqlError::cannot_open_database(&wanted))?;
+        let (shown_transaction, end) = (Arc::default(), Arc::default());
         write(&instance.sessions).insert(
             login.spid,
             SessionInfo {
@@ -143,6 +156,8 @@ impl SessionState {
                 client_address: login.client_address.clone(),
                 encrypted: login.encrypted,
                 since: instance.clock.now(),
+                transaction: Arc::clone(&shown_transaction),
+                end: Arc::clone(&end),
             },
         );
         let now = instance.clock.utc();
@@ -162,6 +177,9 @@ impl SessionState {
             settings: Settings::default(),
             now,
             row_count: 0,
+            cursors: Vec::new(),
+            fetch_status: 0,
+            cursor_rows: 0,
             last_error: 0,
             last_identity: None,
             identity_insert: None,
@@ -175,6 +193,8 @@ impl SessionState {
             tries: 0,
             goto: String::new(),
             unresolved: None,
+            shown_transaction,
+            end,
         })
     }
 
@@ -185,6 +205,11 @@ impl SessionState {
 
     pub(crate) fn db(&self) -> Arc<Database> {
         Arc::clone(&self.database)
+    }
+
+    /// How another session ends this one.
+    pub fn end(&self) -> Arc<SessionEnd> {
+        Arc::clone(&self.end)
     }
 
     /// Descriptor of the open transaction; 0 when there is none.
@@ -285,6 +310,8 @@ impl SessionState {
     pub fn reset(&mut self, out: &mut dyn Output) {
         self.roll_back_all(out);
         self.temporary.clear();
+        self.cursors.clear();
+        self.fetch_status = 0;
         self.settings = Settings::default();
         self.identity_insert = None;
         self.frames = vec![Frame::default()];
@@ -343,6 +370,7 @@ impl SessionState {
             self.autocommit = false;
             self.doomed = false;
             if let Some(t) = &self.transaction {
+                self.shown_transaction.store(t.id, Ordering::Relaxed);
                 out.env(EnvChange::TransactionBegin(t.id));
             }
         }
@@ -367,6 +395,7 @@ impl SessionState {
             && let Some(t) = self.transaction.take()
         {
             let id = t.id;
+            self.shown_transaction.store(0, Ordering::Relaxed);
             t.commit();
             self.transaction_name = None;
             out.env(EnvChange::TransactionCommit(id));
@@ -414,6 +443,7 @@ impl SessionState {
 
     pub(crate) fn roll_back_all(&mut self, out: &mut dyn Output) {
         let kept = self.table_variable_rows();
+        self.shown_transaction.store(0, Ordering::Relaxed);
         if let Some(t) = self.transaction.take() {
             let id = t.id;
             t.rollback();
@@ -724,6 +754,7 @@ impl SessionState {
 
     pub(crate) fn use_database(&mut self, name: &str, out: &mut dyn Output) -> R<()> {
         let found = self.instance.database(name).ok_or_else(|| SqlError::no_database(name))?;
+        self.may_enter(&found)?;
         let old = self.database.name();
         self.database = found;
         let new = self.database.name();

@@ -282,7 +282,7 @@ fn what_sql_server_refuses() {
             ("SELECT nofunction(1)", 195),
             ("SELECT dbo.nofunction(1)", 4121),
             ("EXEC nope", 2812),
-            ("DECLARE c CURSOR FOR SELECT 1", 50999),
+            ("DECLARE @c CURSOR", 50999),
             ("SELECT (SELECT id FROM customers)", 512),
             ("SELECT 1 UNION SELECT 1, 2", 205),
             ("SELECT DISTINCT city FROM customers ORDER BY id", 145),

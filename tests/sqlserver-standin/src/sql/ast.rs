@@ -537,6 +537,14 @@ pub struct ProcParam {
     pub output: bool,
 }
 
+/// What happens to the other sessions when a database changes its state: `WITH ROLLBACK IMMEDIATE`, `WITH NO_WAIT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    Wait,
+    Immediate,
+    NoWait,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum DatabaseOption {
     SnapshotIsolation(bool),
@@ -545,6 +553,7 @@ pub enum DatabaseOption {
     CompatibilityLevel(u8),
     SingleUser(bool),
     ReadOnly(bool),
+    Offline(bool),
     Collate(String),
     Rename(String),
     Other(String, String),
@@ -576,8 +585,36 @@ pub enum DropKind {
     Sequence,
 }
 
+/// The name of a cursor; `GLOBAL c` is not a local one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CursorName {
+    pub name: String,
+    pub global: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fetch {
+    Next,
+    Prior,
+    First,
+    Last,
+    Absolute(Box<Expr>),
+    Relative(Box<Expr>),
+}
+
+/// Statements of cursors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cursor {
+    Declare { name: String, global: bool, scroll: bool, query: Box<Query> },
+    Open(CursorName),
+    Fetch { which: Fetch, name: CursorName, into: Vec<String> },
+    Close(CursorName),
+    Deallocate(CursorName),
+}
+
 #[derive(Debug)]
 pub enum StmtKind {
+    Cursor(Box<Cursor>),
     Query(Box<Query>),
     Insert(Box<Insert>),
     Update(Box<Update>),
@@ -688,6 +725,7 @@ pub enum StmtKind {
     AlterDatabase {
         name: Option<String>,
         options: Vec<DatabaseOption>,
+        termination: Termination,
     },
     AlterSchema {
         schema: String,

@@ -333,6 +333,45 @@ impl Parser<'_> {
                 self.need_sym(")")?;
                 Ok(Expr::Cast { value, ty, style: None, tries: upper.starts_with("TRY") })
             }
+            "PARSE" | "TRY_PARSE" if called => {
+                self.next();
+                self.need_sym("(")?;
+                let value = Box::new(self.value()?);
+                self.need("AS")?;
+                let ty = self.type_name()?;
+                if self.take("USING") {
+                    let at = self.position();
+                    if !self.string()?.eq_ignore_ascii_case("en-us") {
+                        self.back_to(at);
+                        return self.unknown("PARSE with a culture other than en-US");
+                    }
+                }
+                self.need_sym(")")?;
+                // Numbers, dates and times only; a text is what it takes.
+                const TARGETS: [&str; 17] = [
+                    "bigint",
+                    "int",
+                    "smallint",
+                    "tinyint",
+                    "decimal",
+                    "numeric",
+                    "float",
+                    "real",
+                    "smallmoney",
+                    "money",
+                    "date",
+                    "time",
+                    "datetime",
+                    "smalldatetime",
+                    "datetime2",
+                    "datetimeoffset",
+                    "dec",
+                ];
+                if !TARGETS.iter().any(|t| ty.base.eq_ignore_ascii_case(t)) {
+                    return self.unknown(&format!("PARSE to {}", ty.text));
+                }
+                Ok(Expr::Cast { value, ty, style: None, tries: upper.starts_with("TRY") })
+            }
             "CONVERT" | "TRY_CONVERT" if called => {
                 self.next();
                 self.need_sym("(")?;

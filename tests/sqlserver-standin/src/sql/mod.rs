@@ -9,6 +9,7 @@
 
 pub mod ast;
 mod cache;
+mod cursor;
 mod ddl;
 mod dml;
 mod exec;

@@ -271,8 +271,10 @@ impl Parser<'_> {
             "ENABLE" | "DISABLE" if self.is_at(1, "TRIGGER") => {
                 self.unknown("ENABLE and DISABLE TRIGGER")
             }
-            "BACKUP" | "RESTORE" | "BULK" | "FETCH" | "OPEN" | "CLOSE" | "DEALLOCATE"
-            | "REVERT" => self.unknown(&format!("the statement {word}")),
+            "OPEN" | "FETCH" | "CLOSE" | "DEALLOCATE" => self.cursor(),
+            "BACKUP" | "RESTORE" | "BULK" | "REVERT" => {
+                self.unknown(&format!("the statement {word}"))
+            }
             _ if self.is_name() && self.is_sym_at(1, ":") => {
                 let name = self.ident()?;
                 self.need_sym(":")?;
@@ -337,8 +339,8 @@ impl Parser<'_> {
 
     fn declare(&mut self) -> Parsed<StmtKind> {
         self.need("DECLARE")?;
-        if self.is_name() && self.is_at(1, "CURSOR") {
-            return self.unknown("cursors");
+        if self.is_name() && ["CURSOR", "SCROLL", "INSENSITIVE"].iter().any(|w| self.is_at(1, w)) {
+            return self.declare_cursor();
         }
         let mut out = Vec::new();
         loop {
@@ -351,7 +353,7 @@ impl Parser<'_> {
                 return Ok(StmtKind::DeclareTable(name, Box::new(spec)));
             }
             if self.is("CURSOR") {
-                return self.unknown("cursors");
+                return self.unknown("cursor variables");
             }
             let ty = self.type_name()?;
             let value = if self.take_sym("=") { Some(self.value()?) } else { None };

@@ -87,6 +87,7 @@ pub struct DatabaseOptions {
     pub recovery_model: &'static str,
     pub compatibility_level: u8,
     pub single_user: bool,
+    pub offline: bool,
     pub read_only: bool,
     /// Other options as written, folded name -> value.
     pub other: BTreeMap<String, String>,
@@ -158,6 +159,7 @@ impl Database {
                 recovery_model: "FULL",
                 compatibility_level: 160,
                 single_user: false,
+                offline: false,
                 read_only: false,
                 other: BTreeMap::new(),
             }),
@@ -177,6 +179,15 @@ impl Database {
 
     pub fn name(&self) -> String {
         read(&self.name).clone()
+    }
+
+    /// Error 942 when the database is off line.
+    pub fn check_online(&self) -> Result<(), crate::value::SqlError> {
+        if read(&self.options).offline {
+            let m = format!("Database '{}' cannot be opened because it is offline.", self.name());
+            return Err(crate::value::SqlError::new(942, m).class(14).state(4));
+        }
+        Ok(())
     }
 
     pub(super) fn set_name(&self, name: &str) {

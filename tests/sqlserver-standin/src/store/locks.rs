@@ -97,6 +97,19 @@ impl Locks {
         self.changed.notify_all();
     }
 
+    /// Releases some of the locks of a transaction that goes on.
+    pub(super) fn release(&self, id: u64, tables: &BTreeSet<Target>, rows: &[(Target, Key)]) {
+        let mut state = lock(&self.state);
+        for target in tables {
+            Self::forget(&mut state, *target, |(owner, _)| *owner == id);
+        }
+        for row in rows {
+            state.rows.remove(row);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Releases the locks that last for a statement only.
     pub(super) fn end_statement(&self, id: u64, tables: &BTreeSet<Target>) {
         if tables.is_empty() {

@@ -73,9 +73,10 @@ pub struct DdlChange {
 pub enum LogEntry {
     Row(RowChange),
     Ddl(DdlChange),
-    /// A capture instance begins here: the object id of its change table.
+    /// A capture instance begins here: the object id of its change table, and the position of this record.
     Capture {
         change_table: i32,
+        lsn: Lsn,
     },
 }
 

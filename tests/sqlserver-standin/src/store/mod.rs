@@ -155,6 +155,40 @@ pub struct SessionInfo {
     pub client_address: String,
     pub encrypted: bool,
     pub since: Moment,
+    /// Number of the open transaction; 0: none.
+    pub transaction: Arc<AtomicU64>,
+    pub end: Arc<SessionEnd>,
+}
+
+/// How one session is ended by another: KILL, or a database that everybody has to leave.
+#[derive(Debug, Default)]
+pub struct SessionEnd {
+    killed: std::sync::atomic::AtomicBool,
+    notify: tokio::sync::Notify,
+    stop: Mutex<Option<Arc<std::sync::atomic::AtomicBool>>>,
+}
+
+impl SessionEnd {
+    /// Tells what stops a running request.
+    pub fn stops(&self, flag: Arc<std::sync::atomic::AtomicBool>) {
+        *lock(&self.stop) = Some(flag);
+    }
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        if let Some(flag) = &*lock(&self.stop) {
+            flag.store(true, Ordering::SeqCst);
+        }
+        self.notify.notify_one();
+    }
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+    /// Returns when the session has been killed.
+    pub async fn killed(&self) {
+        while !self.is_killed() {
+            self.notify.notified().await;
+        }
+    }
 }
 
 /// How the instance is set up.

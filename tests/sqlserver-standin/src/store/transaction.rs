@@ -100,6 +100,15 @@ impl From<SqlError> for WriteFailure {
     }
 }
 
+/// SAVE TRANSACTION: where it was, and what was locked then.
+#[derive(Clone, Debug)]
+struct Savepoint {
+    name: String,
+    mark: Mark,
+    tables: BTreeSet<Target>,
+    rows: usize,
+}
+
 /// An open transaction.
 #[derive(Debug)]
 pub struct Transaction {
@@ -118,7 +127,7 @@ pub struct Transaction {
     statement_tables: BTreeSet<Target>,
     rows: Vec<(Target, Key)>,
     row_tables: Vec<Arc<Table>>,
-    savepoints: Vec<(String, Mark)>,
+    savepoints: Vec<Savepoint>,
     ended: bool,
 }
 
@@ -292,8 +301,8 @@ impl Transaction {
 
     /// The capture instance of this change table begins with this transaction.
     pub fn record_capture(&mut self, database: &Arc<Database>, change_table: i32) {
-        self.logged(database);
-        self.part(database).entries.push(LogEntry::Capture { change_table });
+        let lsn = self.logged(database);
+        self.part(database).entries.push(LogEntry::Capture { change_table, lsn });
     }
 
     fn obstacle(&self, table: &Table, row: &Row, obstacle: Obstacle) -> Result<(), WriteFailure> {
@@ -692,19 +701,27 @@ impl Transaction {
     /// SAVE TRANSACTION. It writes a record to the log of `database`.
     pub fn save(&mut self, database: &Arc<Database>, name: &str) {
         let mark = self.here();
-        self.savepoints.push((name.to_owned(), mark));
+        let (tables, rows) = (self.tables.clone(), self.rows.len());
+        self.savepoints.push(Savepoint { name: name.to_owned(), mark, tables, rows });
         let lsn = self.logged(database);
         self.part(database).savepoint_lsn = Some(lsn);
     }
 
-    /// ROLLBACK TRANSACTION savepoint; false when there is none of that name.
+    /// ROLLBACK TRANSACTION savepoint; false when there is none of that name. Locks that were taken after it go.
     pub fn rollback_to(&mut self, name: &str) -> bool {
-        let Some(at) = self.savepoints.iter().rposition(|(n, _)| super::same_name(n, name)) else {
+        let Some(at) = self.savepoints.iter().rposition(|s| super::same_name(&s.name, name)) else {
             return false;
         };
-        let Some((_, mark)) = self.savepoints.get(at).cloned() else { return false };
+        let Some(point) = self.savepoints.get(at).cloned() else { return false };
         self.savepoints.truncate(at + 1);
-        self.back_to(&mark);
+        self.back_to(&point.mark);
+        let new: BTreeSet<Target> = self.tables.difference(&point.tables).copied().collect();
+        let rows = self.rows.split_off(point.rows.min(self.rows.len()));
+        for table in self.row_tables.drain(point.rows.min(self.row_tables.len())..) {
+            table.update_locks.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.instance.locks.release(self.id, &new, &rows);
+        self.tables = point.tables;
         true
     }
 

@@ -13,7 +13,12 @@ const CP1252: [u16; 32] = [
     0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D, 0x017E, 0x0178,
 ];
 
-/// UTF-16 to code page 1252; what it does not have becomes `?`.
+/// What a letter of Latin Extended-A (U+0100 to U+017F) becomes in code page 1252, where a letter of it looks alike:
+/// Windows' table of best fits. `?`: none does.
+const BEST_FIT: &[u8; 128] = b"AaAaAaCcCcCcCcDd\xD0dEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi??JjKk?LlLlLl\
+??LlNnNnNn???OoOoOo??RrRrRrSsSsSs??TtTtTtUuUuUuUuUuUuWwYy?ZzZz???";
+
+/// UTF-16 to code page 1252; what it does not have becomes the best fit or `?`.
 pub fn encode_cp1252(text: &[u16], out: &mut Vec<u8>) {
     out.extend(text.iter().map(|u| cp1252_byte(*u)));
 }
@@ -22,7 +27,14 @@ pub fn encode_cp1252(text: &[u16], out: &mut Vec<u8>) {
 pub(super) fn cp1252_byte(u: u16) -> u8 {
     match u {
         0..=0x7F | 0xA0..=0xFF => u as u8,
-        _ => CP1252.iter().position(|c| *c == u).map_or(b'?', |i| 0x80 + i as u8),
+        _ => match CP1252.iter().position(|c| *c == u) {
+            Some(i) => 0x80 + i as u8,
+            // Full-width forms of ASCII fit as well.
+            None if (0xFF01..=0xFF5E).contains(&u) => (u - 0xFF01) as u8 + b'!',
+            None => {
+                u.checked_sub(0x100).and_then(|i| BEST_FIT.get(usize::from(i))).map_or(b'?', |b| *b)
+            }
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use crate::exec::node::Env;
 use crate::exec::output::Output;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
-use crate::sql::ast::{DatabaseOption, Name};
+use crate::sql::ast::{DatabaseOption, Name, Termination};
 use crate::store::{Database, fold_name, read, same_name, write};
 use crate::value::{SqlError, Typed};
 
@@ -71,6 +71,8 @@ impl SessionState {
         &mut self,
         name: Option<&str>,
         options: &[DatabaseOption],
+        termination: Termination,
+        out: &mut dyn Output,
     ) -> R<()> {
         let database = match name {
             Some(n) if !same_name(n, "CURRENT") => self.instance.database(n).ok_or_else(|| {
@@ -86,6 +88,14 @@ impl SessionState {
             .state(6));
         }
         for o in options {
+            match o {
+                DatabaseOption::SingleUser(true) => self.empty_database(&database, termination)?,
+                DatabaseOption::Offline(true) => {
+                    self.take_offline(&database, termination, out)?;
+                    continue;
+                }
+                _ => {}
+            }
             let mut set = write(&database.options);
             match o {
                 DatabaseOption::SnapshotIsolation(on) => set.snapshot_isolation = *on,
@@ -100,6 +110,7 @@ impl SessionState {
                 }
                 DatabaseOption::CompatibilityLevel(level) => set.compatibility_level = *level,
                 DatabaseOption::SingleUser(on) => set.single_user = *on,
+                DatabaseOption::Offline(offline) => set.offline = *offline,
                 DatabaseOption::ReadOnly(on) => set.read_only = *on,
                 DatabaseOption::Collate(c) => c.clone_into(&mut set.collation),
                 DatabaseOption::Rename(new) => {

@@ -1,5 +1,6 @@
 //! Definition of databases, tables, indexes and modules: which statement is which.
 
+mod access;
 mod alter;
 mod alter_column;
 mod constraint;
@@ -73,7 +74,13 @@ impl SessionState {
             StmtKind::Drop { kind: DropKind::Database, names, if_exists } => {
                 for name in names {
                     let name = name.last().map_or("", String::as_str);
-                    if same_name(name, &self.db().name()) {
+                    let busy = self.instance.database(name).is_some_and(|d| {
+                        // Not those that are leaving.
+                        read(&self.instance.sessions)
+                            .values()
+                            .any(|s| same_name(&s.database, &d.name()) && !s.end.is_killed())
+                    });
+                    if busy || same_name(name, &self.db().name()) {
                         let m = format!(
                             "Cannot drop database \"{name}\" because it is currently in use."
                         );
@@ -93,8 +100,8 @@ impl SessionState {
                 }
                 return Ok(());
             }
-            StmtKind::AlterDatabase { name, options } => {
-                return self.alter_database(name.as_deref(), options);
+            StmtKind::AlterDatabase { name, options, termination } => {
+                return self.alter_database(name.as_deref(), options, *termination, out);
             }
             _ => {}
         }

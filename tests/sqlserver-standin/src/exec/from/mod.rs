@@ -114,6 +114,7 @@ impl SessionState {
                 .ok_or_else(|| SqlError::invalid_object(&name.join(".")))?,
             None => self.db(),
         };
+        database.check_online()?;
         if parts.next().is_some_and(|s| !s.is_empty()) {
             return Err(SqlError::unknown("linked servers"));
         }

@@ -14,7 +14,9 @@ use crate::exec::run::QueryRun;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
 use crate::exec::{R, STOPPED, stopped};
-use crate::sql::ast::{Batch, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind};
+use crate::sql::ast::{
+    Batch, Cursor, DropKind, Exec, Expr, Insert, InsertSource, Query, SetExpr, Stmt, StmtKind,
+};
 use crate::store::same_name;
 use crate::value::{Col, Row, SqlError, Ty, Typed, Val, arith, assign};
 
@@ -191,7 +193,9 @@ impl SessionState {
             return Ok(());
         }
         let begins = match &s.kind {
+            StmtKind::Drop { kind: DropKind::Database, .. } => false,
             StmtKind::Query(q) => reads_table(&q.body),
+            StmtKind::Cursor(c) => matches!(**c, Cursor::Open(_) | Cursor::Fetch { .. }),
             StmtKind::Insert(_)
             | StmtKind::Update(_)
             | StmtKind::Delete(_)
@@ -420,7 +424,12 @@ impl SessionState {
                 self.save(&name, out)?;
                 out.done(None);
             }
-            StmtKind::Kill(_) => return Err(SqlError::unknown("KILL")),
+            StmtKind::Cursor(c) => self.cursor(c, out)?,
+            StmtKind::Kill(e) => {
+                let spid = self.value_of(e)?.to_i64()?.unwrap_or(0);
+                self.kill(spid)?;
+                out.done(None);
+            }
             StmtKind::Ignored => out.done(None),
             _ => {
                 self.define(s, out)?;

@@ -1,6 +1,6 @@
 //! ALTER DATABASE.
 
-use crate::sql::ast::{DatabaseOption, StmtKind};
+use crate::sql::ast::{DatabaseOption, StmtKind, Termination};
 use crate::sql::lexer::Tok;
 use crate::sql::parser::{Parsed, Parser};
 use crate::value::SqlError;
@@ -18,13 +18,17 @@ impl Parser<'_> {
         let mut options = Vec::new();
         if self.take("COLLATE") {
             options.push(DatabaseOption::Collate(self.collation()?));
-            return Ok(StmtKind::AlterDatabase { name, options });
+            return Ok(StmtKind::AlterDatabase { name, options, termination: Termination::Wait });
         }
         if self.take("MODIFY") {
             if self.take("NAME") {
                 self.need_sym("=")?;
                 options.push(DatabaseOption::Rename(self.ident()?));
-                return Ok(StmtKind::AlterDatabase { name, options });
+                return Ok(StmtKind::AlterDatabase {
+                    name,
+                    options,
+                    termination: Termination::Wait,
+                });
             }
             return self.unknown("ALTER DATABASE ... MODIFY");
         }
@@ -53,7 +57,9 @@ impl Parser<'_> {
                 "MULTI_USER" => DatabaseOption::SingleUser(false),
                 "READ_ONLY" => DatabaseOption::ReadOnly(true),
                 "READ_WRITE" => DatabaseOption::ReadOnly(false),
-                "ONLINE" | "ENABLE_BROKER" | "DISABLE_BROKER" | "NEW_BROKER" => {
+                "ONLINE" => DatabaseOption::Offline(false),
+                "OFFLINE" => DatabaseOption::Offline(true),
+                "ENABLE_BROKER" | "DISABLE_BROKER" | "NEW_BROKER" => {
                     DatabaseOption::Other(option, String::new())
                 }
                 "ANSI_NULL_DEFAULT"
@@ -93,7 +99,7 @@ impl Parser<'_> {
                     self.take("SECONDS");
                     DatabaseOption::Other(option, self.text(from, self.to()).to_owned())
                 }
-                "OFFLINE" | "EMERGENCY" => {
+                "EMERGENCY" => {
                     return self.unknown(&format!("ALTER DATABASE ... SET {option}"));
                 }
                 _ => {
@@ -105,18 +111,20 @@ impl Parser<'_> {
                 break;
             }
         }
+        let mut termination = Termination::Wait;
         if self.take("WITH") {
             if self.take("ROLLBACK") {
-                if self.take("AFTER") {
-                    self.integer()?;
-                    self.take("SECONDS");
+                termination = Termination::Immediate;
+                if self.is("AFTER") {
+                    return self.unknown("WITH ROLLBACK AFTER");
                 } else {
                     self.need("IMMEDIATE")?;
                 }
             } else {
                 self.need("NO_WAIT")?;
+                termination = Termination::NoWait;
             }
         }
-        Ok(StmtKind::AlterDatabase { name, options })
+        Ok(StmtKind::AlterDatabase { name, options, termination })
     }
 }

@@ -61,7 +61,7 @@ impl Parser<'_> {
                 let c = self.column(&mut spec.indexes)?;
                 spec.columns.push(c);
             }
-            if !self.take_sym(",") || self.is_sym(")") {
+            if !self.take_sym(",") && !self.is_key_with_columns() || self.is_sym(")") {
                 break;
             }
         }
@@ -119,6 +119,10 @@ impl Parser<'_> {
                 "REFERENCES",
                 "FOREIGN",
             ]) {
+                // `a int PRIMARY KEY (b)`: a constraint of the table, whose comma may be missing.
+                if self.is_key_with_columns() {
+                    return Ok(c);
+                }
                 let constraint = self.constraint(Some(&c.name.clone()))?;
                 c.constraints.push(constraint);
             } else if self.is("INDEX") {
@@ -135,6 +139,22 @@ impl Parser<'_> {
                 return Ok(c);
             }
         }
+    }
+
+    /// `[CONSTRAINT name] PRIMARY KEY | UNIQUE [CLUSTERED | NONCLUSTERED] (`
+    fn is_key_with_columns(&self) -> bool {
+        let mut at = if self.is("CONSTRAINT") { 2 } else { 0 };
+        if self.is_at(at, "PRIMARY") && self.is_at(at + 1, "KEY") {
+            at += 2;
+        } else if self.is_at(at, "UNIQUE") {
+            at += 1;
+        } else {
+            return false;
+        }
+        if self.is_at(at, "CLUSTERED") || self.is_at(at, "NONCLUSTERED") {
+            at += 1;
+        }
+        self.is_sym_at(at, "(")
     }
 
     /// A constraint of a table or, with its name, of a column.
