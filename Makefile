@@ -19,9 +19,11 @@ test: tools ## All tests, with real servers; ARGS="--test e2e -- snapshot" runs 
 	$(CARGO) build --release --workspace --all-targets
 	@scripts/test.sh $(ARGS)
 
-conformance: tools ## The long tests: a million rows in bounded memory
+conformance: tools ## The long tests: a million rows in bounded memory, tiberius' own tests, all of Debezium's
 	$(CARGO) build --release --workspace --all-targets
 	@CAUSEWAY_MEMORY_ROWS=1000000 scripts/test.sh --test e2e -- memory --nocapture
+	@tests/tiberius-suite/run
+	@tests/debezium-suite/run all
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

@@ -24,6 +24,7 @@ need postgresql has_postgres
 need python3 has python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need docker-compose has docker-compose
+need freetds-bin has tsql
 
 if ! command -v cargo >/dev/null 2>&1; then
   echo "error: cargo is not installed; see https://rustup.rs (Rust 1.95 or newer)" >&2

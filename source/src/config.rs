@@ -97,7 +97,7 @@ pub enum OnGap {
 pub struct SignalsConfig {
     /// Whether the signals topic is read.
     pub kafka: bool,
-    /// The topic; `<pipeline>.signals` when none.
+    /// The topic; `<pipeline>.signal` when none.
     pub topic: Option<String>,
     /// A captured table whose inserts are signals, as `schema.table`; its rows are not published.
     pub table: Option<String>,

@@ -59,7 +59,7 @@ enum Command {
 const SIGNAL_HELP: &str = "\
 Ask a running source for another snapshot, or to pause.
 
-The signal is written to the topic <pipeline>.signals, in Debezium's JSON, so any other program can write
+The signal is written to the topic <pipeline>.signal, in Debezium's JSON, so any other program can write
 it too; the source takes it within a second, or when it starts. What becomes of it is told in the topic
 <pipeline>.notifications and on /status.
 

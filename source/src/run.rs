@@ -427,7 +427,7 @@ async fn intake(settings: &Settings, stored: &Stored) -> Result<Option<Intake>, 
         return Ok(None);
     }
     let topic = signals_topic(settings);
-    let group = format!("{}.signals", settings.pipeline);
+    let group = format!("{}.signal", settings.pipeline);
     let consumer = Consumer::open(&settings.kafka, &group).await?;
     let from = stored.signals.next_offset.unwrap_or(EARLIEST);
     consumer.assign(&[(topic.clone(), 0, from)]).await?;

@@ -11,6 +11,7 @@
 mod bad_input;
 mod crash;
 mod memory;
+mod repair;
 mod restart;
 mod snapshot;
 

@@ -120,7 +120,7 @@ async fn debeziums_json_by_kafka_with_expressions_and_a_surrogate_key() {
         }
     })
     .to_string();
-    let topic = format!("{}.signals", rig.name);
+    let topic = format!("{}.signal", rig.name);
     for key in ["another", rig.name.as_str()] {
         let record = Record {
             topic: &topic,

@@ -49,7 +49,7 @@ pub fn transactions(prefix: &str) -> String {
 /// Where signals to the source arrive: one partition.
 #[must_use]
 pub fn signals(prefix: &str) -> String {
-    sanitized(&format!("{prefix}.signals"))
+    sanitized(&format!("{prefix}.signal"))
 }
 
 /// Where the source says how far its snapshots are: one partition.
