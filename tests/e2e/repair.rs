@@ -26,14 +26,17 @@ async fn wrong_rows_are_mended_through_the_stream_and_nothing_else_is_touched() 
     servers.sqlserver.capture(&pipeline.name, "dbo", "accounts").await.unwrap();
     let mut source = pipeline.source().unwrap();
     let mut sink = pipeline.sink().unwrap();
-    let equal = pipeline.equal(
-        servers.sqlserver,
-        servers.postgres,
-        &["accounts"],
-        &mut [&mut source, &mut sink],
-        LIMIT,
-    );
-    assert_eq!(equal.await.unwrap(), 500);
+    let rows_there = pipeline
+        .equal(
+            servers.sqlserver,
+            servers.postgres,
+            &["accounts"],
+            &mut [&mut source, &mut sink],
+            LIMIT,
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows_there, 500);
 
     // Who writes to the table from now on leaves a trace.
     let target = servers.postgres.client(&pipeline.name).await.unwrap();
