@@ -75,6 +75,7 @@ async fn the_records_are_debeziums() -> Result<()> {
         .kafka(kafka)
         .registry(registry)
         .set("source.source_types", false)
+        .set("kafka.partitions", 1)
         .write(folder.path())?;
     let mut source = Proc::start("causeway-source", &["run"], &config)?;
     source.ready(LIMIT).await?;
