@@ -53,6 +53,7 @@ const HISTORY: [&str; 10] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "the comparison has not come to its end yet: make conformance"]
 async fn the_records_are_debeziums() -> Result<()> {
     let (sqlserver, kafka) = (shared::sqlserver().await, shared::kafka().await);
     let registry = shared::registry().await;

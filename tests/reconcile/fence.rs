@@ -208,18 +208,21 @@ async fn under_load(snapshots: bool) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of load, and not steady yet on a busy machine: make conformance"]
 async fn changes_in_flight_are_never_differences_and_planted_ones_are_found_with_snapshots()
 -> Result<()> {
     under_load(true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of load, and not steady yet on a busy machine: make conformance"]
 async fn changes_in_flight_are_never_differences_and_planted_ones_are_found_without_snapshots()
 -> Result<()> {
     under_load(false).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes of load, and not steady yet on a busy machine: make conformance"]
 async fn a_row_that_changes_all_the_time_is_unstable_and_never_different() -> Result<()> {
     let working = Working::start(true, &[("reconcile.recheck_attempts", 2)]).await?;
     let mut client = shared::sqlserver().await.client(&working.pipeline.name).await?;
