@@ -122,6 +122,9 @@ async fn statements_give_what_the_documentation_says() -> Result<()> {
             }
         }
         drop(client);
+        // The server may not have seen yet that the client is gone.
+        let alone = format!("ALTER DATABASE [{database}] SET SINGLE_USER WITH ROLLBACK IMMEDIATE");
+        sqlserver::exec(&mut master, &alone).await?;
         sqlserver::exec(&mut master, &format!("DROP DATABASE [{database}]")).await?;
     }
     ensure!(wrong.is_empty(), "{held} hold, {} do not:\n{}", wrong.len(), wrong.join("\n"));
