@@ -75,6 +75,15 @@ async fn wrong_rows_are_mended_through_the_stream_and_nothing_else_is_touched() 
         .map(|row| row.get(0))
         .collect();
     assert_eq!(written, [7, 8, 9, 10]);
+    // Mending a run a second time is another request, though the run and the table are the same.
+    target.batch_execute("UPDATE accounts SET balance = 0 WHERE id = 8").await.unwrap();
+    let (ended, _) = pipeline.reconcile(LIMIT).await.unwrap();
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    let (code, said) = repair(&["repair", "last", "--signal"]).await;
+    assert_eq!(code, 0, "{said}");
+    target.batch_execute("UPDATE accounts SET balance = 0 WHERE id = 8").await.unwrap();
+    let (code, said) = repair(&["repair", "last", "--signal"]).await;
+    assert_eq!(code, 0, "{said}");
     // And nothing was written to the source for it.
     let found = rows(&mut client, "SELECT COUNT(*) FROM cdc.dbo_accounts_CT").await.unwrap();
     assert_eq!(found[0].get::<i32, _>(0), Some(0));

@@ -114,6 +114,12 @@ async fn emitted_statements_mend_what_was_found_and_can_be_undone() -> Result<()
     assert_eq!(both.text("SELECT v FROM t WHERE id = 1").await?, "newer");
     both.target("UPDATE t SET v = 'IT''S' WHERE id = 1; DELETE FROM t WHERE id = 3").await?;
 
+    // The undo of an earlier repair may still be needed.
+    let again = both.command(&["repair", "last", "--emit-sql", path, "--allow-deletes"]).await?;
+    assert!(again.stderr.contains("is not overwritten"), "{}", again.stderr);
+    assert_eq!(std::fs::read_to_string(&file)?, sql);
+    let file = both.folder.path().join("second.sql");
+    let path = file.to_str().context("a path in UTF-8")?;
     let emitted = both.command(&["repair", "last", "--emit-sql", path, "--allow-deletes"]).await?;
     assert_eq!(emitted.code, 1, "{}", emitted.stderr);
     both.target(&std::fs::read_to_string(&file)?).await?;

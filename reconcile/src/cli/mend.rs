@@ -218,7 +218,8 @@ fn by_key(shape: &Shape, rows: Vec<Row>) -> anyhow::Result<HashMap<Vec<u8>, (u12
     Ok(map)
 }
 
-/// Writes the statements and those that undo them; only the owner may read them.
+/// Writes the statements and those that undo them; only the owner may read them. Files that are there stay: the
+/// undo of an earlier repair may still be needed.
 fn emit(
     run: &str,
     todo: &[(Arc<Shape>, Vec<Action>)],
@@ -249,8 +250,9 @@ fn emit(
     // The last first.
     undo_lines.reverse();
     let undo_text = format!("{}{}\nCOMMIT;\n", head("Undo of the repair"), undo_lines.join("\n"));
-    write_private(path, &apply_text)?;
+    // The undo first: there are no statements without it.
     write_private(&undo, &undo_text)?;
+    write_private(path, &apply_text)?;
     println!("statements: {}\nto undo them: {}", path.display(), undo.display());
     Ok(())
 }
@@ -259,12 +261,13 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("write {}", path.display()))
+        .with_context(|| {
+            format!("write {} (a file that is there is not overwritten)", path.display())
+        })
 }
 
 /// Asks the source for the rows, and looks until they have arrived or the time is over.
@@ -277,6 +280,8 @@ async fn through_the_stream(
     let kafka = app.kafka.as_ref().ok_or_else(|| {
         exit::usage("--signal needs the section [kafka]; --emit-sql works without it")
     })?;
+    // The source does a signal once: a second repair of a run is another request, for other rows.
+    let repair = uuid::Uuid::new_v4();
     for (shape, actions) in todo {
         let table = &shape.source.table;
         let keys: Vec<Row> = actions
@@ -289,7 +294,7 @@ async fn through_the_stream(
             .map(|row| table.key.iter().filter_map(|&i| row.get(i).cloned()).collect())
             .collect();
         for (n, keys) in keys.chunks(signal::KEYS).enumerate() {
-            let id = format!("reconcile-{}-{}-{n}", open.run, table.id);
+            let id = format!("reconcile-{repair}-{}-{n}", table.id);
             let columns: Vec<_> = table.key_columns().collect();
             let text = signal::text(&id, &table.id, columns.iter().copied(), keys);
             signal::send(kafka, &app.pipeline, &text).await?;
