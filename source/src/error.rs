@@ -190,6 +190,27 @@ impl SourceError {
         }
     }
 
+    /// True when another producer has taken the transactional id over.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Kafka(error) => error.is_fenced(),
+            Self::SqlServer(_)
+            | Self::Registry { .. }
+            | Self::Schema { .. }
+            | Self::Encode { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Gap { .. }
+            | Self::InstanceReplaced { .. }
+            | Self::WentBack { .. }
+            | Self::Restored { .. }
+            | Self::State { .. }
+            | Self::Table { .. }
+            | Self::Task(_) => false,
+        }
+    }
+
     /// True when changes are lost to us, and only another copy helps.
     #[must_use]
     pub fn is_gap(&self) -> bool {

@@ -11,7 +11,8 @@
 //!   nothing is skipped.
 //! * Memory is bounded by bytes, whatever the size of a transaction.
 //!
-//! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions);
+//! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions),
+//! [`standby`] and [`place`] (which of several processes works);
 //! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
 //! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) and [`state`]
@@ -29,6 +30,7 @@ pub mod lob;
 pub mod merge;
 pub mod offsets;
 pub mod oversize;
+pub mod place;
 pub mod publish;
 pub mod pump;
 pub mod reader;
@@ -38,6 +40,7 @@ pub mod send;
 pub mod shared;
 pub mod signal;
 pub mod snapshot;
+pub mod standby;
 pub mod state;
 pub mod tables;
 pub mod window;

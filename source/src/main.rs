@@ -145,7 +145,8 @@ enum Offsets {
         /// Do it, and do not only say what would be done.
         #[arg(long)]
         yes: bool,
-        /// Do it although a source may be running: it is fenced and ends.
+        /// Do it although a source may be running: it is fenced, and goes on five seconds later from
+        /// what is stored then.
         #[arg(long)]
         force: bool,
     },

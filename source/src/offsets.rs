@@ -31,7 +31,7 @@ pub enum OffsetsError {
     /// A source runs, or may.
     #[error(
         "{0}; stop it first (a source that runs would go on with what it has in memory), or give --force, which \
-         takes the transactional id over and so ends it"
+         takes the transactional id over; the source then begins again from what is stored"
     )]
     Running(String),
     /// Nothing is stored.

@@ -33,6 +33,7 @@ use crate::{
     pump::{End, Intake, Pump, Start, TableEntry},
     shared::{Shared, Sight, TableProgress},
     snapshot::{self, Jobs},
+    standby::{Seat, Turn, lease_topic},
     state::{self, SnapshotState, Stored, TableState},
     tables::Active,
 };
@@ -81,10 +82,23 @@ pub fn table_topic(name: &str, partitions: i32) -> TopicSpec {
     TopicSpec { name: name.to_owned(), partitions, compacted: false, retention_ms: None }
 }
 
-/// Runs until `stop`, or until all is copied in mode `initial_only`. Failures that pass are retried for
-/// ever; the error that is returned needs a person.
+/// Runs until `stop`, or until all is copied in mode `initial_only`. While another source of the pipeline
+/// works it waits. Failures that pass are retried for ever; the error that is returned needs a person.
 pub async fn run(
     settings: &Settings,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), SourceError> {
+    let mut seat = Seat::default();
+    let result = turns(settings, &mut seat, health, stop).await;
+    // After the last commit: whoever waits begins at once.
+    seat.leave().await;
+    result
+}
+
+async fn turns(
+    settings: &Settings,
+    seat: &mut Seat,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), SourceError> {
@@ -97,11 +111,14 @@ pub async fn run(
     let mut changed = Changed::default();
     loop {
         let started = std::time::Instant::now();
-        match session(settings, &memory, health, stop).await {
-            Ok(end) => {
+        let work = async |stop: &CancellationToken| session(settings, &memory, health, stop).await;
+        match seat.turn(settings, health, stop, work).await {
+            Ok(Turn::Ended(end)) => {
                 tracing::info!(?end, "the source has stopped");
                 return Ok(());
             }
+            Ok(Turn::Stopped) => return Ok(()),
+            Ok(Turn::Lost) => {}
             // Something was learnt, so the next attempt is another: no reason to wait.
             Err(error) if learn(&memory.oversize, &error) => {
                 names::ERRORS.add(1, &[("part", error.part())]);
@@ -444,8 +461,11 @@ pub fn signals_topic(settings: &Settings) -> String {
 fn own_topics(settings: &Settings) -> Vec<TopicSpec> {
     let plain =
         |name: String| TopicSpec { name, partitions: 1, compacted: false, retention_ms: None };
-    let mut topics =
-        vec![offsets_topic(&settings.pipeline), plain(topic::notifications(&settings.pipeline))];
+    let mut topics = vec![
+        offsets_topic(&settings.pipeline),
+        lease_topic(&settings.pipeline),
+        plain(topic::notifications(&settings.pipeline)),
+    ];
     if settings.source.signals.kafka {
         topics.push(plain(signals_topic(settings)));
     }

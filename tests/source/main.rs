@@ -13,6 +13,7 @@ mod rig;
 mod schema;
 mod signals;
 mod snapshot;
+mod standby;
 
 use std::time::Duration;
 

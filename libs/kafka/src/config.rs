@@ -242,6 +242,25 @@ impl Config {
             ("statistics.interval.ms", "1000"),
         ])
     }
+
+    /// For a member of the group that gives a lease; `who` is what other members know it by.
+    pub(crate) fn lease(&self, group: &str, who: &str) -> ClientConfig {
+        let mut config = self.common(&[
+            ("group.id", group),
+            ("group.protocol", "classic"),
+            // Who has the lease keeps it when another comes.
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            // The least that brokers allow by default.
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "1000"),
+            ("max.poll.interval.ms", "60000"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "latest"),
+        ]);
+        config.set("client.id", who);
+        config
+    }
 }
 
 /// The largest record, 16 MiB: rows with large texts are sent, those beyond are refused by name.

@@ -6,10 +6,12 @@
 //!   over and fences the first ([`Transactional`]).
 //! * A reader sees committed records only, starts where it is told, and learns of it when its place
 //!   is gone: it never jumps silently ([`Consumer`]).
+//! * Of several processes of one name one works ([`Lease`]).
 //! * Queues are bounded by bytes.
 //!
 //! Reading order: [`config`] (how to connect), [`topic`] (the one place that names topics, keys,
-//! headers and subjects), [`admin`], [`producer`], [`consumer`], [`compacted`], [`registry`].
+//! headers and subjects), [`admin`], [`producer`], [`lease`],
+//! [`consumer`], [`compacted`], [`registry`].
 //!
 //! librdkafka calls that wait run on threads where waiting is allowed; no async task is blocked for
 //! longer than it takes to copy a record.
@@ -21,6 +23,7 @@ pub mod consumer;
 mod context;
 pub mod ends;
 pub mod error;
+pub mod lease;
 pub mod producer;
 pub mod registry;
 pub mod topic;
@@ -31,5 +34,6 @@ pub use config::{Config, RegistryConfig};
 pub use consumer::{Consumer, Message, Watermarks};
 pub use ends::record_ends;
 pub use error::{Error, Fault};
+pub use lease::{Held, Lease};
 pub use producer::{Producer, Record, Transactional};
 pub use registry::{Registry, RegistryError};

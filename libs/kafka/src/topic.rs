@@ -64,6 +64,18 @@ pub fn heartbeat(prefix: &str) -> String {
     sanitized(&format!("{prefix}.heartbeat"))
 }
 
+/// The topic whose only partition is the lease of the source that works; nothing is written to it.
+#[must_use]
+pub fn lease(prefix: &str) -> String {
+    sanitized(&format!("{prefix}.lease"))
+}
+
+/// The consumer group that gives the lease.
+#[must_use]
+pub fn lease_group(prefix: &str) -> String {
+    format!("{}.source", sanitized(prefix))
+}
+
 /// The transactional id of a pipeline's source: one for each pipeline, so that a twin is fenced.
 #[must_use]
 pub fn transactional_id(prefix: &str) -> String {

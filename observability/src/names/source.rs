@@ -137,8 +137,18 @@ pub const ERRORS: Metric = Metric {
     labels: &["part"],
 };
 
+/// Whether this process works, or waits as a standby.
+pub const ACTIVE: Metric = Metric {
+    name: "causeway_source_active",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "1 while this source works, 0 while it waits as the standby of another.",
+    labels: &[],
+};
+
 /// All of them.
 pub const ALL: &[&Metric] = &[
+    &ACTIVE,
     &ROWS_READ,
     &ROWS_PUBLISHED,
     &BYTES_PUBLISHED,
