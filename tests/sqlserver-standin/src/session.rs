@@ -256,6 +256,8 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         let mut c = Cursor(&m.body);
         let believed = match m.kind {
             kind::BATCH | kind::RPC | kind::TRANSACTION => all_headers(&mut c)?,
+            // a bulk load has no headers: it belongs to the INSERT BULK before it
+            kind::BULK => self.worker.as_ref().map_or(0, |w| w.state.transaction()),
             other => return Err(ProtocolError::Unsupported(format!("a request of type {other}"))),
         };
         let reset = m.status & (RESET | RESET_KEEP_TRANSACTION) != 0;
@@ -268,6 +270,13 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
                 self.shared.note_sql(&sql);
                 self.execute(reset, false, move |worker, mut reply| {
                     let r = worker.state.run(&sql, &[], &mut reply);
+                    reply.finish_batch(r.err().as_ref())
+                })
+                .await
+            }
+            kind::BULK => {
+                self.execute(reset, false, move |worker, mut reply| {
+                    let r = worker.bulk(&m.body, &mut reply);
                     reply.finish_batch(r.err().as_ref())
                 })
                 .await
@@ -393,6 +402,16 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
 }
 
 impl Worker {
+    fn bulk(&mut self, body: &[u8], reply: &mut Reply) -> Result<(), SqlError> {
+        let (columns, rows) = crate::tds::bulk::parse(body).map_err(|e| {
+            let m = format!(
+                "The incoming tabular data stream (TDS) protocol stream is incorrect: {e}."
+            );
+            SqlError::new(4002, m)
+        })?;
+        self.state.bulk_load(columns, rows, reply)
+    }
+
     fn transaction(&mut self, request: &TransactionRequest, mut reply: Reply) -> bool {
         let state = &mut self.state;
         let then_begin =

@@ -8,7 +8,7 @@ use super::eval::hash_key;
 use super::node::Env;
 use super::plan::{Aggregate, AggregateKind};
 use super::session::SessionState;
-use crate::value::{SqlError, Ty, Typed, Val, cast, compare_vals};
+use crate::value::{Collation, SqlError, Ty, Typed, Val, cast, compare_vals};
 
 /// What an aggregate has seen so far.
 #[derive(Clone, Debug)]
@@ -67,12 +67,7 @@ impl Accumulator {
             },
             AggregateKind::Min | AggregateKind::Max => {
                 let better = self.best.as_ref().is_none_or(|b| {
-                    let o = match (&v, b, arg.collation) {
-                        (Val::Str(x), Val::Str(y), Some(c)) => {
-                            crate::value::compare_collated(x, y, c)
-                        }
-                        _ => compare_vals(&v, b),
-                    };
+                    let o = compare_vals(&v, b, Collation::of(arg.collation, &arg.ty));
                     if plan.kind == AggregateKind::Min { o.is_lt() } else { o.is_gt() }
                 });
                 if better {

@@ -10,8 +10,8 @@ use super::{R, known};
 use crate::catalog;
 use crate::sql::ast::Cmp;
 use crate::value::{
-    Collation, SqlError, Ty, Typed, Val, arith, bit_not, cast, compare, compare_collated,
-    compare_vals, key_bytes, like, like_unicode, negate, try_cast, unify,
+    Collation, SqlError, Ty, Typed, Val, arith, bit_not, cast, collated_key_bytes, compare,
+    compare_collated, compare_vals, like, like_unicode, negate, try_cast, unify,
 };
 
 /// What a subquery without references to outside gave, kept for the statement.
@@ -62,15 +62,18 @@ fn ordering(a: &Node, x: &Val, b: &Node, y: &Val) -> R<Option<Ordering>> {
     if let (Val::Int(x), Val::Int(y)) = (x, y) {
         return Ok(Some(x.cmp(y)));
     }
-    if let (Val::Str(x), Val::Str(y)) = (x, y)
-        && let Some(collation) = a.collation.or(b.collation)
-    {
-        return Ok(Some(compare_collated(x, y, collation)));
+    if let (Val::Str(x), Val::Str(y)) = (x, y) {
+        return Ok(Some(compare_collated(x, y, joint(a, b))));
     }
     if alike(&a.ty, &b.ty) {
-        return Ok(Some(compare_vals(x, y)));
+        return Ok(Some(compare_vals(x, y, joint(a, b))));
     }
     compare(&Typed::new(a.ty, x.clone()), &Typed::new(b.ty, y.clone()))
+}
+
+/// The rules by which two nodes' texts are compared.
+pub(crate) fn joint(a: &Node, b: &Node) -> Collation {
+    Collation::between(a.collation.or(b.collation), &a.ty, &b.ty)
 }
 
 fn holds(op: Cmp, o: Ordering) -> bool {
@@ -86,13 +89,7 @@ fn holds(op: Cmp, o: Ordering) -> bool {
 
 /// Bytes by which rows are grouped, made distinct and joined.
 pub(crate) fn hash_key(ty: &Ty, collation: Option<Collation>, v: &Val, out: &mut Vec<u8>) {
-    match (v, collation) {
-        (Val::Str(s), Some(c)) => {
-            out.push(1);
-            crate::value::sort_key(s, c, out);
-        }
-        _ => key_bytes(ty, v, out),
-    }
+    collated_key_bytes(ty, collation, v, out);
 }
 
 impl SessionState {
@@ -180,11 +177,8 @@ impl SessionState {
                 };
                 match (x, p) {
                     (Some(x), Some(p)) => {
-                        let collation =
-                            value.collation.or(pattern.collation).unwrap_or(Collation::CiAs);
-                        let unicode =
-                            |t: &Ty| matches!(t, Ty::NChar(_) | Ty::NVarChar(_) | Ty::NText);
-                        let found = if unicode(&value.ty) || unicode(&pattern.ty) {
+                        let collation = joint(value, pattern);
+                        let found = if value.ty.is_unicode() || pattern.ty.is_unicode() {
                             like_unicode(&x, &p, escape, collation)
                         } else {
                             like(&x, &p, escape, collation)
@@ -271,7 +265,7 @@ impl SessionState {
         let column = sub.plan.columns.first().map_or(Ty::Int, |c| c.ty);
         let at = Arc::as_ptr(sub) as usize;
         let common = unify(&a.ty, &column);
-        let collation = a.collation;
+        let collation = a.collation.or(sub.plan.collations.first().copied().flatten());
         let set = match self.subqueries.get(&at) {
             Some(Cached::Set(set)) => Arc::clone(set),
             _ => {

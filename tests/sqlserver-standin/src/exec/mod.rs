@@ -18,6 +18,8 @@ mod eval;
 mod filter;
 mod from;
 mod function;
+#[cfg(test)]
+mod judged_tests;
 mod known;
 mod node;
 pub mod output;

@@ -154,6 +154,21 @@ impl Node {
         Self { ty, nullable, collation, kind }
     }
 
+    /// The same value with another collation. A column is one no longer then: its indexes have another order.
+    pub(crate) fn collate(mut self, wanted: Collation) -> Self {
+        let own = self.collation.replace(wanted).unwrap_or_default();
+        if own == wanted || !matches!(self.kind, Kind::Column { .. }) {
+            return self;
+        }
+        let (ty, nullable, collation) = (self.ty, self.nullable, self.collation);
+        Self {
+            ty,
+            nullable,
+            collation,
+            kind: Kind::Cast { value: Box::new(self), style: None, tries: false },
+        }
+    }
+
     fn children(&self) -> Vec<&Self> {
         match &self.kind {
             Kind::Const(_)

@@ -12,7 +12,7 @@ use super::session::SessionState;
 use super::{R, dml};
 use crate::sql::ast::{Expr, OrderItem, Query, Select, SelectItem, SetExpr, Top};
 use crate::store::same_name;
-use crate::value::{Col, Op, SqlError, Ty, Val, unify};
+use crate::value::{Col, Filled, Op, SqlError, Ty, Val, unify};
 
 /// What belongs to a query but not to its SELECT.
 struct Tail<'a> {
@@ -112,7 +112,7 @@ impl SessionState {
                 for i in 0..width {
                     let ty = super::compile::common(nodes.iter().filter_map(|r| r.get(i)));
                     let nullable = nodes.iter().filter_map(|r| r.get(i)).any(|n| n.nullable);
-                    columns.push(Col { name: String::new(), ty, nullable, identity: false });
+                    columns.push(Col { name: String::new(), ty, nullable, filled: Filled::Client });
                 }
                 let nodes = nodes
                     .into_iter()
@@ -143,7 +143,7 @@ impl SessionState {
                             _ => unify(&a.ty, &b.ty),
                         },
                         nullable: a.nullable || b.nullable,
-                        identity: false,
+                        filled: Filled::Client,
                     })
                     .collect();
                 let collations =
@@ -209,7 +209,7 @@ impl SessionState {
 
         let mut items: Vec<Node> = Vec::new();
         let mut names: Vec<String> = Vec::new();
-        let mut identities: Vec<bool> = Vec::new();
+        let mut fillers: Vec<Filled> = Vec::new();
         let mut assigns: Vec<(usize, Ty, Option<Op>)> = Vec::new();
         for item in &select.items {
             match item {
@@ -231,7 +231,7 @@ impl SessionState {
                             }
                             items.push(n);
                             names.push(c.name.clone());
-                            identities.push(c.identity);
+                            fillers.push(c.filled);
                         }
                     }
                     if !any && !qualifier.is_empty() {
@@ -245,20 +245,20 @@ impl SessionState {
                 }
                 SelectItem::Expr { expr, alias } => {
                     let n = self.compile(expr, sc)?;
-                    let (own, identity) = match expr {
+                    let (own, filled) = match expr {
                         Expr::Column(name) => {
                             let own = name.last().cloned().unwrap_or_default();
                             // The name as the table has it.
                             let found = sc.resolve(name).ok().map(|f| f.3);
                             (
                                 found.as_ref().map_or(own, |f| f.name.clone()),
-                                found.is_some_and(|f| f.identity),
+                                found.map_or(Filled::Client, |f| f.filled),
                             )
                         }
-                        _ => (String::new(), false),
+                        _ => (String::new(), Filled::Client),
                     };
                     names.push(alias.clone().unwrap_or(own));
-                    identities.push(identity);
+                    fillers.push(filled);
                     items.push(n);
                 }
                 SelectItem::Assign { var, op, expr } => {
@@ -345,12 +345,12 @@ impl SessionState {
             items
                 .iter()
                 .zip(&names)
-                .zip(&identities)
-                .map(|((n, name), identity)| Col {
+                .zip(&fillers)
+                .map(|((n, name), filled)| Col {
                     name: name.clone(),
                     ty: n.ty,
                     nullable: n.nullable,
-                    identity: *identity,
+                    filled: *filled,
                 })
                 .collect()
         } else {

@@ -9,7 +9,7 @@ use super::node::Node;
 use super::plan::{Aggregate, Window};
 use crate::sql::ast::{Cte, Name};
 use crate::store::same_name;
-use crate::value::{Collation, SqlError, Ty};
+use crate::value::{Collation, Filled, SqlError, Ty};
 
 /// A column that a table of FROM offers.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Offered {
     pub(crate) name: String,
     pub(crate) ty: Ty,
     pub(crate) nullable: bool,
-    pub(crate) identity: bool,
+    pub(crate) filled: Filled,
     pub(crate) collation: Option<Collation>,
 }
 

@@ -12,6 +12,7 @@ use super::output::{EnvChange, Isolation as Level, Login, Outcome, Output, Param
 use super::scope::Scope;
 use super::{R, Write, known, stopped};
 use crate::catalog::Host;
+use crate::sql::ast::{Insert, Stmt};
 use crate::sql::parse_cached;
 use crate::store::{
     Database, Instance, Isolation, Moment, Patience, SessionEnd, SessionInfo, Table, Transaction,
@@ -110,6 +111,10 @@ pub struct SessionState {
     pub(crate) last_error: i32,
     pub(crate) last_identity: Option<i128>,
     pub(crate) identity_insert: Option<(i32, i32)>,
+    /// INSERT BULK was said: its rows are to come.
+    pub(crate) bulk: Option<Box<Insert>>,
+    /// They have come.
+    pub(crate) bulk_rows: Option<(Vec<Col>, Vec<Row>)>,
     pub(crate) subqueries: HashMap<usize, Cached>,
     works: HashMap<usize, Arc<Vec<Row>>>,
     next_work: usize,
@@ -183,6 +188,8 @@ impl SessionState {
             last_error: 0,
             last_identity: None,
             identity_insert: None,
+            bulk: None,
+            bulk_rows: None,
             subqueries: HashMap::new(),
             works: HashMap::new(),
             next_work: 0,
@@ -225,6 +232,7 @@ impl SessionState {
     /// Runs a batch. An `Err` ended it and has not been sent; statement errors went to `out`.
     pub fn run(&mut self, sql: &str, params: &[Param], out: &mut dyn Output) -> R<Outcome> {
         self.begin_request(out);
+        self.bulk = None;
         self.instance.remember_sql(sql);
         // QUOTED_IDENTIFIER, bit 256 of @@OPTIONS, is OFF: the parser has to know
         let batch = if self.settings.bits & 256 == 0 && sql.contains('"') {
@@ -274,6 +282,15 @@ impl SessionState {
         });
         let status = self.end_request(result, out)?;
         Ok(Outcome { outputs, status })
+    }
+
+    /// Runs statements that did not come as text.
+    pub(crate) fn request_of(&mut self, statements: &[Stmt], out: &mut dyn Output) -> R<()> {
+        self.begin_request(out);
+        let identity = self.frames.first().and_then(|f| f.identity);
+        self.frames = vec![Frame { identity, ..Frame::default() }];
+        let result = self.block(statements, out).map(|_| 0);
+        self.end_request(result, out).map(|_| ())
     }
 
     fn begin_request(&mut self, out: &mut dyn Output) {

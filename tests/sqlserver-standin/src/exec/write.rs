@@ -29,6 +29,17 @@ impl Writer {
     pub(crate) fn has_foreign_keys(&self) -> bool {
         self.foreign
     }
+
+    /// Without CHECK and FOREIGN KEY constraints, as a bulk load writes that does not ask for them.
+    pub(crate) fn unchecked(mut self) -> Self {
+        self.checks.clear();
+        self.foreign = false;
+        self
+    }
+
+    pub(crate) fn has_default(&self, at: usize) -> bool {
+        matches!(self.defaults.get(at), Some(Some(_)))
+    }
 }
 
 impl SessionState {

@@ -333,6 +333,18 @@ pub enum InsertSource {
     Query(Box<Query>),
     Default,
     Exec(Box<Exec>),
+    /// INSERT BULK: the rows come in a message of their own.
+    Bulk(Bulk),
+}
+
+/// The types and options of INSERT BULK.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bulk {
+    pub types: Vec<TypeName>,
+    pub check_constraints: bool,
+    pub fire_triggers: bool,
+    /// NULLs stay; else a column's default takes their place.
+    pub keep_nulls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

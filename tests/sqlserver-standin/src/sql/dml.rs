@@ -46,7 +46,7 @@ impl Parser<'_> {
         self.need("INSERT")?;
         let top = self.top()?;
         if self.is("BULK") {
-            return self.unknown("INSERT BULK");
+            return self.insert_bulk();
         }
         self.take("INTO");
         let target = self.dml_target()?;

@@ -1,6 +1,7 @@
 //! Expressions and conditions.
 
 use super::ast::{Call, Cmp, Edge, Expr, Frame, OrderItem, Over};
+use super::depth::{Links, balanced};
 use super::lexer::Tok;
 use super::parser::{Parsed, Parser, is_reserved};
 use crate::value::{Op, SqlError, Typed, literal_money, literal_number};
@@ -41,30 +42,35 @@ impl Parser<'_> {
     }
 
     fn or(&mut self) -> Parsed<Expr> {
-        let mut left = self.and()?;
-        while self.take("OR") {
-            left = self.must_be_condition(left)?;
-            let right = self.and()?;
-            let right = self.must_be_condition(right)?;
-            left = Expr::Or(Box::new(left), Box::new(right));
-        }
-        Ok(left)
+        self.deeper(|p| p.terms("OR", Self::and, Expr::Or))
     }
 
     fn and(&mut self) -> Parsed<Expr> {
-        let mut left = self.not()?;
-        while self.take("AND") {
-            left = self.must_be_condition(left)?;
-            let right = self.not()?;
-            let right = self.must_be_condition(right)?;
-            left = Expr::And(Box::new(left), Box::new(right));
+        self.terms("AND", Self::not, Expr::And)
+    }
+
+    /// One term, or conditions with a word between them.
+    fn terms(
+        &mut self,
+        word: &str,
+        one: fn(&mut Self) -> Parsed<Expr>,
+        join: fn(Box<Expr>, Box<Expr>) -> Expr,
+    ) -> Parsed<Expr> {
+        let first = one(self)?;
+        if !self.is(word) {
+            return Ok(first);
         }
-        Ok(left)
+        let mut terms = vec![self.must_be_condition(first)?];
+        while self.take(word) {
+            let next = one(self)?;
+            terms.push(self.must_be_condition(next)?);
+        }
+        balanced(terms, join).ok_or_else(|| self.wrong())
     }
 
     fn not(&mut self) -> Parsed<Expr> {
         if self.take("NOT") {
-            let e = self.not()?;
+            let e = self.deeper(Self::not)?;
             let e = self.must_be_condition(e)?;
             return Ok(Expr::Not(Box::new(e)));
         }
@@ -167,6 +173,10 @@ impl Parser<'_> {
     }
 
     fn sum(&mut self) -> Parsed<Expr> {
+        self.chain(Self::sum_of)
+    }
+
+    fn sum_of(&mut self, links: &mut Links) -> Parsed<Expr> {
         let mut left = self.product()?;
         loop {
             let op = match self.peek() {
@@ -179,6 +189,7 @@ impl Parser<'_> {
             };
             left = self.must_be_value(left)?;
             self.next();
+            self.link(links)?;
             let right = self.product()?;
             let right = self.must_be_value(right)?;
             left = Expr::Arith(op, Box::new(left), Box::new(right));
@@ -186,6 +197,10 @@ impl Parser<'_> {
     }
 
     fn product(&mut self) -> Parsed<Expr> {
+        self.chain(Self::product_of)
+    }
+
+    fn product_of(&mut self, links: &mut Links) -> Parsed<Expr> {
         let mut left = self.unary()?;
         loop {
             let op = match self.peek() {
@@ -196,6 +211,7 @@ impl Parser<'_> {
             };
             left = self.must_be_value(left)?;
             self.next();
+            self.link(links)?;
             let right = self.unary()?;
             let right = self.must_be_value(right)?;
             left = Expr::Arith(op, Box::new(left), Box::new(right));
@@ -205,7 +221,7 @@ impl Parser<'_> {
     fn unary(&mut self) -> Parsed<Expr> {
         if self.take_sym("-") {
             // A negative literal is a literal, so that -9223372036854775808 is a bigint... as far as SQL Server lets it.
-            let e = self.unary()?;
+            let e = self.deeper(Self::unary)?;
             let e = self.must_be_value(e)?;
             return Ok(match e {
                 Expr::Lit(t) if !t.is_null() => match crate::value::negate(&t) {
@@ -216,19 +232,27 @@ impl Parser<'_> {
             });
         }
         if self.take_sym("+") {
-            let e = self.unary()?;
+            let e = self.deeper(Self::unary)?;
             return self.must_be_value(e);
         }
         if self.take_sym("~") {
-            let e = self.unary()?;
+            let e = self.deeper(Self::unary)?;
             return Ok(Expr::BitNot(Box::new(self.must_be_value(e)?)));
         }
         self.postfix()
     }
 
     fn postfix(&mut self) -> Parsed<Expr> {
+        self.chain(Self::postfix_of)
+    }
+
+    fn postfix_of(&mut self, links: &mut Links) -> Parsed<Expr> {
         let mut e = self.primary()?;
         loop {
+            if !(self.is("COLLATE") || self.is("AT")) {
+                return Ok(e);
+            }
+            self.link(links)?;
             if self.is("COLLATE") && !e.is_condition() {
                 self.next();
                 e = Expr::Collate(Box::new(e), self.collation()?);

@@ -8,9 +8,11 @@
 )]
 
 pub mod ast;
+mod bulk;
 mod cache;
 mod cursor;
 mod ddl;
+mod depth;
 mod dml;
 mod exec;
 mod expr;

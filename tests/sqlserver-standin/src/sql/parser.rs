@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ast::{Expr, Name, TextExpr, TypeName};
+use super::depth::Depth;
 use super::lexer::{Tok, Token, tokens};
 use crate::value::SqlError;
 
@@ -14,6 +15,7 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     end: Token,
+    pub(super) depth: Depth,
 }
 
 /// Words that cannot be a name or an alias without brackets.
@@ -218,7 +220,7 @@ impl<'a> Parser<'a> {
             to: sql.len(),
             line: tokens.last().map_or(1, |t| t.line),
         };
-        Ok(Self { sql, tokens, at: 0, end })
+        Ok(Self { sql, tokens, at: 0, end, depth: Depth::default() })
     }
 
     pub(super) fn token(&self) -> &Token {

@@ -34,6 +34,10 @@ impl Parser<'_> {
     }
 
     pub(super) fn query_with(&mut self, ctes: Arc<Vec<Cte>>) -> Parsed<Query> {
+        self.deeper_query(|p| p.whole_query(ctes))
+    }
+
+    fn whole_query(&mut self, ctes: Arc<Vec<Cte>>) -> Parsed<Query> {
         let body = self.union()?;
         let mut q = Query {
             ctes,

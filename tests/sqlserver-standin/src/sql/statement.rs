@@ -109,7 +109,7 @@ impl Parser<'_> {
 
     pub(super) fn statement(&mut self) -> Parsed<Stmt> {
         let (line, from) = (self.line(), self.from());
-        let kind = self.kind()?;
+        let kind = self.deeper(Self::kind)?;
         let to = self.to();
         while self.take_sym(";") {}
         Ok(Stmt { line, text: self.shared(from, to), kind })

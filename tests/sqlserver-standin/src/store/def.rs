@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Key, Moment};
-use crate::value::{Row, Ty, Val, key_bytes};
+use crate::value::{Collation, Row, Ty, Val, collated_key_bytes};
 
 /// IDENTITY(seed, increment).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +259,8 @@ impl TableDef {
 /// The bytes of one column of a key; `memcmp` order is the order of the index.
 pub fn encode_part(column: &Column, value: &Val, descending: bool, out: &mut Vec<u8>) {
     let from = out.len();
-    key_bytes(&column.ty, value, out);
+    let own = column.collation.as_deref().map(Collation::by_name);
+    collated_key_bytes(&column.ty, own, value, out);
     if descending && let Some(part) = out.get_mut(from..) {
         for b in part {
             *b = !*b;

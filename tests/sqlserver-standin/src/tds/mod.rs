@@ -11,6 +11,7 @@
               wildcard arm is the common form on the wire"
 )]
 
+pub mod bulk;
 pub mod cursor;
 pub mod login;
 pub mod packet;

@@ -3,7 +3,7 @@
 use super::COLLATION;
 use super::types::{put_b_varchar, put_type, put_us_varchar, put_utf16};
 use super::values::{Mismatch, put_value};
-use crate::value::{Col, SqlError, Ty, Typed, Val};
+use crate::value::{Col, Filled, SqlError, Ty, Typed, Val};
 
 pub const DONE: u8 = 0xFD;
 pub const DONE_PROC: u8 = 0xFE;
@@ -112,8 +112,14 @@ pub fn columns(out: &mut Vec<u8>, columns: &[Col]) {
         // the user type tells timestamp from binary(8)
         let user_type: u32 = if c.ty == Ty::RowVersion { 80 } else { 0 };
         out.extend(user_type.to_le_bytes());
-        // nullable, "updatable unknown", identity
-        let flags = u8::from(c.nullable) | 0x08 | if c.identity { 0x10 } else { 0 };
+        // nullable; whether clients can write it: "unknown", or not because it is an identity, computed, the server's
+        let flags = u8::from(c.nullable)
+            | match c.filled {
+                Filled::Client => 0x08,
+                Filled::Identity => 0x10,
+                Filled::Expression => 0x20,
+                Filled::Server => 0,
+            };
         out.extend([flags, 0]);
         put_type(out, &c.ty, c.nullable);
         if matches!(c.ty, Ty::Text | Ty::NText | Ty::Image) {

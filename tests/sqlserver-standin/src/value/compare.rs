@@ -1,188 +1,9 @@
-//! Order and equality as SQL Server has them.
-//!
-//! Collation: `SQL_Latin1_General_CP1_CI_AS`, modelled as "blanks at the end do not count; marks before
-//! digits before letters; letters by their base letter, case ignored; accents decide among equals".
-//! The weights of scripts other than Latin are their code units, which is not SQL Server's order.
+//! Order and equality as SQL Server has them; of texts: [`super::collation`].
 
 use std::cmp::Ordering;
 
+use super::collation::{Collation, compare_collated, sort_key};
 use super::{SqlError, Ty, Typed, Val, cast, unify};
-
-/// The two collations the stand-in knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Collation {
-    /// `SQL_Latin1_General_CP1_CI_AS`
-    #[default]
-    CiAs,
-    /// `..._CS_AS`: as above, and among equals small letters before capitals.
-    CsAs,
-    /// `..._BIN2`: by code unit.
-    Bin2,
-}
-
-impl Collation {
-    /// By the parts of the name: `_BIN2`, `_BIN`, `_CS_`, or anything else.
-    pub fn by_name(name: &str) -> Self {
-        let name = name.to_ascii_uppercase();
-        if name.ends_with("_BIN2") || name.ends_with("_BIN") {
-            Self::Bin2
-        } else if name.contains("_CS") {
-            Self::CsAs
-        } else {
-            Self::CiAs
-        }
-    }
-}
-
-/// Base letters of U+00C0 to U+017F; a blank is a letter of its own.
-const BASE: &[&[u8]; 3] = &[
-    b"AAAAAA CEEEEIIII NOOOOO OUUUUY  AAAAAA CEEEEIIII NOOOOO OUUUUY Y",
-    b"AAAAAACCCCCCCCDDDDEEEEEEEEEEGGGGGGGGHHHHIIIIIIIIII  JJKK LLLLLLL",
-    b"LLLNNNNNN   OOOOOO  RRRRRRSSSSSSSSTTTTTTUUUUUUUUUUUUWWYYYZZZZZZS",
-];
-
-fn base_letter(u: u16) -> u8 {
-    let i = usize::from(u) - 0xC0;
-    BASE[i / 64][i % 64]
-}
-
-const fn ascii_weights() -> [u16; 128] {
-    let mut table = [0u16; 128];
-    let mut c = 0u16;
-    while c < 128 {
-        table[c as usize] = match c as u8 {
-            b'0'..=b'9' => 0x100 + (c - b'0' as u16),
-            b'A'..=b'Z' => 0x110 + (c - b'A' as u16) * 4,
-            b'a'..=b'z' => 0x110 + (c - b'a' as u16) * 4,
-            0 => 1,
-            _ => c,
-        };
-        c += 1;
-    }
-    table
-}
-static ASCII: [u16; 128] = ascii_weights();
-
-/// The main weight of a unit and its accent (0 for none).
-fn weight(u: u16) -> (u16, u16) {
-    match u {
-        0..=0x7F => (ASCII[usize::from(u)], 0),
-        0xD7 | 0xF7 | 0x80..=0xBF => (u, 0),
-        0xC0..=0x17F => {
-            let base = base_letter(u);
-            let accent = fold(u);
-            if base == b' ' {
-                // Æ, Ð, Ø, Þ, ß, œ ... sort after the letter they begin with
-                let near = match accent {
-                    0xC6 => b'A',
-                    0xD0 => b'D',
-                    0xD8 | 0x152 => b'O',
-                    0xDE => b'T',
-                    0xDF => b'S',
-                    0x132 => b'I',
-                    0x138 => b'Q',
-                    0x149 | 0x14A => b'N',
-                    _ => b'Z',
-                };
-                (ASCII[usize::from(near)] + 1, accent)
-            } else {
-                (ASCII[usize::from(base)], accent)
-            }
-        }
-        _ => (fold(u), 0),
-    }
-}
-
-/// Simple upper-case folding of one UTF-16 unit.
-pub fn fold(u: u16) -> u16 {
-    match u {
-        0x61..=0x7A => u - 32,
-        0..=0x7F => u,
-        // the micro sign is not the Greek letter
-        0xB5 => u,
-        _ => {
-            let Some(c) = char::from_u32(u.into()) else { return u };
-            let mut upper = c.to_uppercase();
-            match (upper.next(), upper.next()) {
-                (Some(one), None) => u16::try_from(u32::from(one)).unwrap_or(u),
-                _ => u,
-            }
-        }
-    }
-}
-
-fn trimmed(mut s: &[u16]) -> &[u16] {
-    while let [rest @ .., 0x20] = s {
-        s = rest;
-    }
-    s
-}
-
-/// Compares two texts; blanks at the end are ignored, as SQL Server pads the shorter.
-pub fn compare_collated(a: &[u16], b: &[u16], collation: Collation) -> Ordering {
-    let (a, b) = (trimmed(a), trimmed(b));
-    if collation == Collation::Bin2 {
-        return a.cmp(b);
-    }
-    let (mut accents, mut cases) = (Ordering::Equal, Ordering::Equal);
-    for (x, y) in a.iter().zip(b) {
-        if x == y {
-            continue;
-        }
-        let ((w1, a1), (w2, a2)) = (weight(*x), weight(*y));
-        if w1 != w2 {
-            return w1.cmp(&w2);
-        }
-        accents = accents.then(a1.cmp(&a2));
-        if collation == Collation::CsAs {
-            cases = cases.then(is_capital(*x).cmp(&is_capital(*y)));
-        }
-    }
-    match a.len().cmp(&b.len()) {
-        Ordering::Equal => accents.then(cases),
-        other => other,
-    }
-}
-
-/// Bytes whose memcmp order is [`compare_collated`]'s order; no key is a prefix of another.
-pub fn sort_key(s: &[u16], collation: Collation, out: &mut Vec<u8>) {
-    let s = trimmed(s);
-    if collation == Collation::Bin2 {
-        for u in s {
-            // 0 ends the key
-            if *u <= 1 {
-                out.extend([0, 1, *u as u8]);
-            } else {
-                out.extend(u.to_be_bytes());
-            }
-        }
-        out.extend([0, 0]);
-        return;
-    }
-    let mut last_accent = 0;
-    for (i, u) in s.iter().enumerate() {
-        let (w, accent) = weight(*u);
-        out.extend(w.to_be_bytes());
-        if accent != 0 {
-            last_accent = i + 1;
-        }
-    }
-    out.extend([0, 0]);
-    for u in &s[..last_accent] {
-        // one added, because 0 ends the list
-        out.extend((weight(*u).1 + 1).to_be_bytes());
-    }
-    out.extend([0, 0]);
-    if collation == Collation::CsAs {
-        out.extend(s.iter().map(|u| 1 + u8::from(is_capital(*u))));
-        out.push(0);
-    }
-}
-
-/// A letter that has a small form.
-fn is_capital(u: u16) -> bool {
-    char::from_u32(u.into()).is_some_and(char::is_uppercase)
-}
 
 /// Order of uniqueidentifier: the last group first, then the others from right to left.
 pub fn compare_guid(a: &[u8; 16], b: &[u8; 16]) -> Ordering {
@@ -202,8 +23,8 @@ fn trim_zeros(mut b: &[u8]) -> &[u8] {
     b
 }
 
-/// Compares two values of one type. NULL is lowest, as in ORDER BY.
-pub fn compare_vals(a: &Val, b: &Val) -> Ordering {
+/// Compares two values of one type, texts by the rules of `collation`. NULL is lowest, as in ORDER BY.
+pub fn compare_vals(a: &Val, b: &Val, collation: Collation) -> Ordering {
     match (a, b) {
         (Val::Null, Val::Null) => Ordering::Equal,
         (Val::Null, _) => Ordering::Less,
@@ -214,7 +35,7 @@ pub fn compare_vals(a: &Val, b: &Val) -> Ordering {
         (Val::Float(x), Val::Float(y)) => x.partial_cmp(y).unwrap_or(Ordering::Equal),
         (Val::Dec(x), Val::Dec(y)) => x.cmp(y),
         (Val::Guid(x), Val::Guid(y)) => compare_guid(x, y),
-        (Val::Str(x), Val::Str(y)) => compare_collated(x, y, Collation::CiAs),
+        (Val::Str(x), Val::Str(y)) => compare_collated(x, y, collation),
         (Val::Bytes(x), Val::Bytes(y)) => trim_zeros(x).cmp(trim_zeros(y)),
         (Val::Date(x), Val::Date(y)) => x.cmp(y),
         (Val::Time(x), Val::Time(y)) => x.cmp(y),
@@ -291,14 +112,16 @@ pub fn compare(a: &Typed, b: &Typed) -> Result<Option<Ordering>, SqlError> {
         || (a.ty.is_text() && b.ty.is_text())
         || (a.ty.is_binary() && b.ty.is_binary());
     if same {
-        return Ok(Some(compare_vals(&a.val, &b.val)));
+        let collation = Collation::between(None, &a.ty, &b.ty);
+        return Ok(Some(compare_vals(&a.val, &b.val, collation)));
     }
     if let (Some(x), Some(y)) = (comparable_decimal(a), comparable_decimal(b)) {
         return Ok(Some(compare_decimals(x, y)));
     }
     let common = unify(&a.ty, &b.ty);
     // int against datetime: SQL Server converts the number
-    Ok(Some(compare_vals(&cast(a, &common, None)?, &cast(b, &common, None)?)))
+    let (a, b) = (cast(a, &common, None)?, cast(b, &common, None)?);
+    Ok(Some(compare_vals(&a, &b, Collation::of(None, &common))))
 }
 
 /// Exact numbers compare by value, whatever precision their common type would have.
@@ -323,8 +146,13 @@ fn compare_decimals((a, s): (i128, u8), (b, t): (i128, u8)) -> Ordering {
     }
 }
 
-/// Appends bytes whose memcmp order is SQL Server's order of the type, NULL first.
-pub fn key_bytes(_ty: &Ty, val: &Val, out: &mut Vec<u8>) {
+/// Appends bytes whose memcmp order is SQL Server's order of the type, NULL first; texts in the server's collation.
+pub fn key_bytes(ty: &Ty, val: &Val, out: &mut Vec<u8>) {
+    collated_key_bytes(ty, None, val, out);
+}
+
+/// The same for texts of a collation of their own.
+pub fn collated_key_bytes(ty: &Ty, own: Option<Collation>, val: &Val, out: &mut Vec<u8>) {
     if val.is_null() {
         return out.push(0);
     }
@@ -337,7 +165,7 @@ pub fn key_bytes(_ty: &Ty, val: &Val, out: &mut Vec<u8>) {
         Val::Float(f) => out.extend(float_key(*f)),
         Val::Dec(n) => out.extend(((*n as u128) ^ (1 << 127)).to_be_bytes()),
         Val::Guid(g) => out.extend(guid_key(g)),
-        Val::Str(s) => sort_key(s, Collation::CiAs, out),
+        Val::Str(s) => sort_key(s, Collation::of(own, ty), out),
         Val::Bytes(b) => {
             // shorter binaries count as padded with zeros; 0 is escaped because 0 0 ends the key
             for byte in trim_zeros(b) {
@@ -390,49 +218,6 @@ fn float_key(f: f64) -> [u8; 8] {
 mod tests {
     use super::*;
 
-    fn units(s: &str) -> Vec<u16> {
-        s.encode_utf16().collect()
-    }
-
-    #[test]
-    fn base_letters() {
-        for (c, base) in
-            [('À', 'A'), ('ç', 'C'), ('ÿ', 'Y'), ('ŷ', 'Y'), ('ž', 'Z'), ('ő', 'O'), ('Ğ', 'G')]
-        {
-            let u = c as u16;
-            assert_eq!(weight(u).0, weight(base as u16).0, "{c}");
-        }
-    }
-
-    #[test]
-    fn case_blanks_and_accents() {
-        use Ordering::{Equal, Greater, Less};
-        for (a, b, want) in [
-            ("abc", "ABC", Equal),
-            ("abc  ", "abc", Equal),
-            (" abc", "abc", Less),
-            ("a", "b", Less),
-            ("a_b", "aab", Less),
-            ("a1", "aa", Less),
-            ("9", "a", Less),
-            ("e", "é", Less),
-            ("é", "É", Equal),
-            ("éa", "eb", Less),
-            ("Zz", "a", Greater),
-            ("", " ", Equal),
-            ("日", "本", Less),
-        ] {
-            let (x, y) = (units(a), units(b));
-            assert_eq!(compare_collated(&x, &y, Collation::CiAs), want, "{a} {b}");
-            let (mut k, mut l) = (Vec::new(), Vec::new());
-            sort_key(&x, Collation::CiAs, &mut k);
-            sort_key(&y, Collation::CiAs, &mut l);
-            assert_eq!(k.cmp(&l), want, "keys of {a} {b}");
-        }
-        assert_eq!(compare_collated(&units("a"), &units("B"), Collation::Bin2), Greater);
-        assert_eq!(compare_collated(&units("B "), &units("B"), Collation::Bin2), Equal);
-    }
-
     #[test]
     fn guids_from_the_right() {
         let low = [0xFF; 10].iter().copied().chain([0, 0, 0, 0, 0, 1]).collect::<Vec<_>>();
@@ -471,7 +256,11 @@ mod tests {
                 key_bytes(&ty, &pair[0], &mut a);
                 key_bytes(&ty, &pair[1], &mut b);
                 assert!(a < b, "{pair:?}");
-                assert_eq!(compare_vals(&pair[0], &pair[1]), Ordering::Less, "{pair:?}");
+                assert_eq!(
+                    compare_vals(&pair[0], &pair[1], Collation::default()),
+                    Ordering::Less,
+                    "{pair:?}"
+                );
             }
         }
     }

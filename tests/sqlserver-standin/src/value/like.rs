@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::compare::{Collation, compare_collated};
+use super::collation::{Collation, compare_collated};
 
 /// Whether `text LIKE pattern ESCAPE escape`; case-insensitive, blanks at the end of the text count
 /// only when the pattern asks for them.

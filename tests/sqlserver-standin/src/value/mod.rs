@@ -13,6 +13,7 @@
 )]
 
 mod calendar;
+mod collation;
 mod compare;
 mod convert;
 mod decimal;
@@ -30,9 +31,8 @@ pub use calendar::{
     Civil, Moment, civil_from_days, datetime_from_civil, days_from_civil, days_in_month,
     parse_moment,
 };
-pub use compare::{
-    Collation, compare, compare_collated, compare_guid, compare_vals, fold, key_bytes, sort_key,
-};
+pub use collation::{Collation, compare_collated, fold};
+pub use compare::{collated_key_bytes, compare, compare_guid, compare_vals, key_bytes};
 pub use convert::{assign, cast, guid_to_wire, to_bool, try_cast};
 pub use decimal::{decimal_result, literal_money, literal_number};
 pub use error::SqlError;
@@ -141,7 +141,18 @@ pub struct Col {
     pub name: String,
     pub ty: Ty,
     pub nullable: bool,
-    pub identity: bool,
+    pub filled: Filled,
+}
+
+/// Who gives a column its values. Clients leave the others' columns out of a bulk load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Filled {
+    #[default]
+    Client,
+    Identity,
+    Expression,
+    /// rowversion
+    Server,
 }
 
 /// A row; as many values as there are columns.
@@ -157,11 +168,11 @@ pub struct Rowset {
 impl Col {
     /// A nullable column.
     pub fn new(name: impl Into<String>, ty: Ty) -> Self {
-        Self { name: name.into(), ty, nullable: true, identity: false }
+        Self { name: name.into(), ty, nullable: true, filled: Filled::Client }
     }
     /// A column that is NOT NULL.
     pub fn not_null(name: impl Into<String>, ty: Ty) -> Self {
-        Self { name: name.into(), ty, nullable: false, identity: false }
+        Self { name: name.into(), ty, nullable: false, filled: Filled::Client }
     }
 }
 

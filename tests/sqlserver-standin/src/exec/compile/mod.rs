@@ -198,13 +198,13 @@ impl SessionState {
                 if name.to_ascii_uppercase().contains("_AI") {
                     return Err(SqlError::unknown(format_args!("the collation {name}")));
                 }
-                let mut a = self.compile(a, sc)?;
-                a.collation = Some(if name == "DATABASE_DEFAULT" {
-                    Collation::CiAs
+                let a = self.compile(a, sc)?;
+                let wanted = if name == "DATABASE_DEFAULT" {
+                    Collation::default()
                 } else {
                     Collation::by_name(name)
-                });
-                Ok(a)
+                };
+                Ok(a.collate(wanted))
             }
             Expr::AtTimeZone(a, zone) => {
                 let a = self.compile(a, sc)?;
@@ -235,7 +235,15 @@ impl SessionState {
                     );
                     return Err(SqlError::new(468, m).state(9));
                 }
-                let (a, b) = (self.compile(a, sc)?, self.compile(b, sc)?);
+                // An explicit COLLATE is stronger than a column's own collation.
+                let said = |e: &Expr| matches!(e, Expr::Collate(..));
+                let (said_a, said_b) = (said(a), said(b));
+                let (mut a, mut b) = (self.compile(a, sc)?, self.compile(b, sc)?);
+                match (said_a.then_some(a.collation), said_b.then_some(b.collation)) {
+                    (Some(Some(c)), None) => b = b.collate(c),
+                    (None, Some(Some(c))) => a = a.collate(c),
+                    _ => {}
+                }
                 Self::comparable(&a, &b)?;
                 let (a, b) = settle(a, b);
                 Ok(Node::condition(Kind::Compare(*op, Box::new(a), Box::new(b))))

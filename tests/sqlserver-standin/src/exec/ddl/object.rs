@@ -12,7 +12,7 @@ use crate::sql::ast::{DropKind, ModuleKind, Name, Query};
 use crate::store::{
     Column, Database, Identity, Module, Table, TableDef, fold_name, same_name, write,
 };
-use crate::value::{SqlError, Val};
+use crate::value::{Filled, SqlError, Val};
 
 impl SessionState {
     pub(super) fn truncated(&mut self, name: &Name) -> R<(Arc<Database>, Arc<Table>)> {
@@ -282,7 +282,9 @@ impl SessionState {
                 return Err(SqlError::new(1038, m).class(15));
             }
             let mut column = Column::new(id, &c.name, c.ty, c.nullable);
-            if c.identity && !columns.iter().any(|o: &Column| o.identity.is_some()) {
+            if c.filled == Filled::Identity
+                && !columns.iter().any(|o: &Column| o.identity.is_some())
+            {
                 column.identity = Some(Identity { seed: 1, increment: 1 });
                 column.nullable = false;
             }

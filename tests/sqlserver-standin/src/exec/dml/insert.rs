@@ -1,6 +1,7 @@
 //! INSERT.
 
 use super::Target;
+use super::bulk::given_in_bulk;
 use super::output::OutputRows;
 use crate::exec::node::Env;
 use crate::exec::output::Output;
@@ -81,12 +82,25 @@ impl SessionState {
     ) -> Result<Count, Write> {
         let target = self.target(&i.target)?;
         let plan = self.output_plan(i.output.as_ref(), &target)?;
-        let columns = self.insert_columns(&target, &i.columns, false)?;
-        let w = self.writer(&target)?;
+        let bulk = match &i.source {
+            InsertSource::Bulk(b) => Some(b),
+            InsertSource::Query(_) | InsertSource::Default | InsertSource::Exec(_) => None,
+        };
+        let columns = match bulk {
+            Some(_) => Self::bulk_columns(&target, &i.columns)?,
+            None => self.insert_columns(&target, &i.columns, false)?,
+        };
+        let mut w = self.writer(&target)?;
+        if bulk.is_some_and(|b| !b.check_constraints) {
+            w = w.unchecked();
+        }
         let sc = Self::cte_scope(&i.ctes);
         let top = self.limit(i.top.as_ref())?;
         let mut done: Vec<(Option<Row>, Option<Row>, &'static str)> = Vec::new();
-        let triggers = self.triggers(&target)?;
+        let triggers = match bulk {
+            Some(b) if !b.fire_triggers => Vec::new(),
+            _ => self.triggers(&target)?,
+        };
         let keep = plan.is_some() || w.has_foreign_keys() || !triggers.is_empty();
         let mut count: u64 = 0;
         let mismatch = |given: usize| -> SqlError {
@@ -122,6 +136,14 @@ impl SessionState {
                         }
                         let values = row.iter().zip(cols).map(|(v, c)| Typed::new(c.ty, v.clone()));
                         add(self, columns.iter().copied().zip(values).collect())?;
+                    }
+                }
+            }
+            InsertSource::Bulk(b) => {
+                if let Some((cols, rows)) = rows {
+                    for row in rows {
+                        let given = given_in_bulk(&w, &columns, cols, row, b.keep_nulls);
+                        add(self, given)?;
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! INSERT, UPDATE, DELETE, MERGE: what they share, the target and its scope.
 
 mod affected;
+mod bulk;
 mod delete;
 mod insert;
 mod merge;

@@ -11,7 +11,7 @@ use crate::exec::session::SessionState;
 use crate::exec::{R, Write};
 use crate::sql::ast::{Expr, OutputClause, SelectItem};
 use crate::store::same_name;
-use crate::value::{Col, Row, SqlError, Ty, Typed, Val};
+use crate::value::{Col, Filled, Row, SqlError, Ty, Typed, Val};
 
 /// The rows of OUTPUT: inserted, deleted, action.
 pub(super) struct OutputRows {
@@ -51,7 +51,7 @@ impl SessionState {
             name: "$action".to_owned(),
             ty: Ty::NVarChar(10),
             nullable: false,
-            identity: false,
+            filled: Filled::Client,
             collation: None,
         };
         let sc = Scope::of(vec![
@@ -77,7 +77,7 @@ impl SessionState {
                             name: c.name.clone(),
                             ty: c.ty,
                             nullable: c.nullable,
-                            identity: c.identity,
+                            filled: c.filled,
                         });
                     }
                 }
@@ -91,7 +91,7 @@ impl SessionState {
                         name: alias.clone().unwrap_or(own),
                         ty: n.ty,
                         nullable: n.nullable,
-                        identity: false,
+                        filled: Filled::Client,
                     });
                     items.push(n);
                 }

@@ -3,11 +3,12 @@
 use crate::exec::from::{WantedOrder, bit};
 
 use crate::exec::R;
+use crate::exec::eval::joint;
 use crate::exec::node::{Kind, Node};
 use crate::exec::plan::{Access, BoundPlan};
 use crate::sql::ast::Cmp;
 use crate::store::{TableDef, same_name};
-use crate::value::{SqlError, Ty, Typed, cast, unify};
+use crate::value::{Collation, SqlError, Ty, Typed, cast, unify};
 
 /// Whether a value of type `from` can be looked up in an index over `column`: converting it keeps the order.
 pub(crate) fn seekable(column: &Ty, from: &Ty) -> bool {
@@ -31,6 +32,14 @@ pub(crate) fn seekable(column: &Ty, from: &Ty) -> bool {
     };
     let (c, f) = (class(column), class(from));
     c != 0 && (c == f || (f == 3 && unify(column, from) == *column))
+}
+
+/// Whether a comparison of a column with a value goes by the rules that order its index: it does not under another
+/// collation, nor when a varchar column of a SQL collation is converted because the value is Unicode. SQL Server scans, too.
+fn follows(column: &Node, value: &Node) -> bool {
+    let own = Collation::of(column.collation, &column.ty);
+    let texts = column.ty.is_text() && value.ty.is_text();
+    seekable(&column.ty, &value.ty) && (!texts || joint(column, value) == own)
 }
 
 /// A comparison of a column of `slot` with something that does not need the table.
@@ -57,19 +66,15 @@ pub(super) fn usable(n: &Node, slot: usize) -> Option<Usable<'_>> {
     if *op == Cmp::Ne {
         return None;
     }
-    // A comparison under another collation does not follow the index.
-    let plain = |c: &Node, v: &Node| {
-        v.collation.is_none_or(|x| c.collation == Some(x)) && seekable(&c.ty, &v.ty)
-    };
     if let Some(c) = column(a)
         && free(b)
-        && plain(a, b)
+        && follows(a, b)
     {
         return Some(Usable { column: c, op: *op, value: b });
     }
     if let Some(c) = column(b)
         && free(a)
-        && plain(b, a)
+        && follows(b, a)
     {
         return Some(Usable { column: c, op: flip(*op), value: a });
     }
@@ -316,11 +321,7 @@ pub(super) fn alternatives_of(part: &Node, slot: usize, columns: &[usize]) -> Ve
         && let Kind::Column { depth: 0, slot: s, column } = a.kind
         && s == slot
         && columns.first() == Some(&column)
-        && list.iter().all(|v| {
-            v.slots().is_some_and(|x| x & bit(slot) == 0)
-                && seekable(&a.ty, &v.ty)
-                && v.collation.is_none_or(|c| a.collation == Some(c))
-        })
+        && list.iter().all(|v| v.slots().is_some_and(|x| x & bit(slot) == 0) && follows(a, v))
     {
         return list.iter().map(|v| vec![v.clone()]).collect();
     }

@@ -16,7 +16,7 @@ use crate::exec::session::SessionState;
 use crate::exec::{R, dml};
 use crate::sql::ast::{Hints, JoinKind, Name, Query, TableRef};
 use crate::store::{Database, Table, TableDef, same_name};
-use crate::value::{Col, Collation, Row, SqlError};
+use crate::value::{Col, Collation, Filled, Row, SqlError, Ty};
 
 /// What a name in FROM turned out to be.
 pub(crate) enum Found {
@@ -67,6 +67,15 @@ pub(crate) struct WantedOrder {
     pub(crate) satisfied: bool,
 }
 
+fn filled(c: &crate::store::Column) -> Filled {
+    match c {
+        c if c.identity.is_some() => Filled::Identity,
+        c if c.computed.is_some() => Filled::Expression,
+        c if c.ty == Ty::RowVersion => Filled::Server,
+        _ => Filled::Client,
+    }
+}
+
 pub(crate) fn offered(def: &TableDef) -> Vec<Offered> {
     def.columns
         .iter()
@@ -74,12 +83,12 @@ pub(crate) fn offered(def: &TableDef) -> Vec<Offered> {
             name: c.name.clone(),
             ty: c.ty,
             nullable: c.nullable,
-            identity: c.identity.is_some(),
+            filled: filled(c),
             collation: c
                 .collation
                 .as_deref()
                 .map(Collation::by_name)
-                .filter(|c| *c != Collation::CiAs),
+                .filter(|c| *c != Collation::default()),
         })
         .collect()
 }
@@ -91,7 +100,7 @@ pub(super) fn offered_columns(columns: &[Col]) -> Vec<Offered> {
             name: c.name.clone(),
             ty: c.ty,
             nullable: c.nullable,
-            identity: c.identity,
+            filled: c.filled,
             collation: None,
         })
         .collect()

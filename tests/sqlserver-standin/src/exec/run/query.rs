@@ -10,7 +10,7 @@ use crate::exec::node::Env;
 use crate::exec::plan::{Body, QueryPlan, SelectPlan};
 use crate::exec::session::SessionState;
 use crate::sql::ast::SetOp;
-use crate::value::{Row, SqlError, Typed, Val, cast, compare_vals};
+use crate::value::{Collation, Row, SqlError, Typed, Val, cast, compare_vals};
 
 /// A query at work.
 pub(crate) struct QueryRun<'p> {
@@ -55,7 +55,10 @@ impl<'p> QueryRun<'p> {
                     for (at, descending) in order {
                         let (x, y) =
                             (a.get(*at).unwrap_or(&Val::Null), b.get(*at).unwrap_or(&Val::Null));
-                        let o = compare_vals(x, y);
+                        let rules = inner.columns.get(*at).map_or_else(Collation::default, |c| {
+                            Collation::of(inner.collations.get(*at).copied().flatten(), &c.ty)
+                        });
+                        let o = compare_vals(x, y, rules);
                         if o.is_ne() {
                             return if *descending { o.reverse() } else { o };
                         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::exec::R;
-use crate::exec::eval::hash_key;
+use crate::exec::eval::{hash_key, joint};
 use crate::exec::node::Env;
 use crate::exec::plan::{How, RowLock, Source};
 use crate::exec::session::SessionState;
@@ -247,7 +247,7 @@ impl JoinRun<'_> {
                     for (a, b) in keys {
                         let v = s.eval(b, &env)?;
                         null |= v.is_null();
-                        hash_key(&b.ty, a.collation.or(b.collation), &v, &mut bytes);
+                        hash_key(&b.ty, Some(joint(a, b)), &v, &mut bytes);
                     }
                     if !null {
                         self.table.entry(bytes).or_default().push(kept.len() - 1);
@@ -292,7 +292,7 @@ impl JoinRun<'_> {
                         for (a, b) in keys {
                             let v = s.eval(a, &env)?;
                             null |= v.is_null();
-                            hash_key(&a.ty, a.collation.or(b.collation), &v, &mut bytes);
+                            hash_key(&a.ty, Some(joint(a, b)), &v, &mut bytes);
                         }
                         let list = if null { None } else { self.table.get(&bytes) };
                         self.candidates = Candidates::List(list.cloned().unwrap_or_default(), 0);

@@ -78,7 +78,7 @@ impl SessionState {
         }
     }
 
-    pub(super) fn block(&mut self, statements: &[Stmt], out: &mut dyn Output) -> R<Flow> {
+    pub(crate) fn block(&mut self, statements: &[Stmt], out: &mut dyn Output) -> R<Flow> {
         let mut at = 0;
         while let Some(s) = statements.get(at) {
             at += 1;
@@ -478,11 +478,19 @@ impl SessionState {
         if self.depth > 0 && self.instance.faults.deadlock() {
             return Err(SqlError::deadlock(self.login.spid.into()));
         }
-        // The rows of INSERT ... EXEC come from statements of their own.
+        // The rows of INSERT ... EXEC come from statements of their own, those of INSERT BULK in the next message.
         let rows = match &s.kind {
             StmtKind::Insert(i) => match &i.source {
                 InsertSource::Exec(e) => Some(self.captured(e, i, out)?),
-                _ => None,
+                InsertSource::Bulk(b) => match self.bulk_rows.take() {
+                    None => {
+                        self.atomic(|state| Ok(state.announce_bulk(i, b)?))?;
+                        self.done(None, out);
+                        return Ok(());
+                    }
+                    rows => rows,
+                },
+                InsertSource::Query(_) | InsertSource::Default => None,
             },
             _ => None,
         };

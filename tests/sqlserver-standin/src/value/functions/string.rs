@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::super::compare::{Collation, compare_collated, fold};
+use super::super::collation::{Collation, compare_collated, fold};
 use super::super::like::pattern_index;
 use super::super::{MAX, SqlError, Ty, Typed, Val, decimal};
 use super::Args;
