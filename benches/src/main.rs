@@ -8,10 +8,14 @@
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 mod avro;
+mod bad;
+mod feed;
+mod methods;
 mod orders;
 mod pipeline;
 mod raw;
 mod result;
+mod sink;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,6 +30,9 @@ struct Args {
     /// Rows of the table that is copied; half as many changes follow.
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     rows: u64,
+    /// Rows to which the sink's table grows.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    grow: u32,
     /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
@@ -50,7 +57,14 @@ async fn run(args: &Args) -> Result<()> {
     if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
         avro::run(&mut results)?;
     }
-    if !args.only.starts_with("avro") {
+    if ["sink", "raw", ""]
+        .iter()
+        .any(|part| *part == args.only || !part.is_empty() && args.only.starts_with(part))
+    {
+        let rows = u32::try_from(args.rows).context("fewer rows than four billion")?;
+        Box::pin(sink::run(&mut results, sink::Size { rows, grow: args.grow })).await?;
+    }
+    if !["avro", "sink", "raw"].iter().any(|part| args.only.starts_with(part)) {
         Box::pin(pipeline::run(&mut results, args.rows)).await?;
     }
     results.keep(&args.only);

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     /// What was measured: `source.snapshot`.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// Of `value` and `limit`: `rows/s`, `ms`.
     pub(crate) unit: &'static str,
     /// What came out.
@@ -28,7 +28,7 @@ impl Results {
     /// Adds a figure, and says so at once: a run takes minutes.
     pub(crate) fn add(
         &mut self,
-        name: &'static str,
+        name: &str,
         unit: &'static str,
         value: f64,
         limit: Option<f64>,
@@ -38,6 +38,7 @@ impl Results {
         let (value, limit) = (rounded(value, 100.0), limit.map(|limit| rounded(limit, 100.0)));
         let rss_mb = rss_mb.map(|mb| rounded(mb, 10.0));
         eprintln!("{name}: {value} {unit}");
+        let name = name.to_owned();
         self.0.push(Figure { name, unit, value, limit, ratio, rss_mb });
     }
 
