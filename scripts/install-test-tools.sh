@@ -21,6 +21,7 @@ need pkg-config has pkg-config
 need openjdk-17-jre-headless has java
 need maven has mvn
 need postgresql has_postgres
+need pgbouncer test -x /usr/sbin/pgbouncer
 need python3 has python3
 need python3-venv python3 -c 'import ensurepip, venv'
 need docker-compose has docker-compose

@@ -19,6 +19,7 @@ use crate::{
     dead_letter,
     isolate::{Outcome, write_slice},
     letters::{self, Open},
+    member,
     policy::OnError,
     progress::{self, Place, Span, Standing},
     table::Tables,
@@ -137,8 +138,17 @@ impl Applier {
             return Err(self.fenced());
         };
         self.open.load(client, &self.pipeline).await?;
+        statements.begin();
+        // Who takes our partitions over finds our transactions by the lock.
+        let begin = format!(
+            "{}; SELECT pg_advisory_xact_lock_shared({}, {})",
+            begin(&self.postgres),
+            member::batch_lock(&self.pipeline),
+            member::short(self.epoch),
+        );
+        let began = Instant::now();
         // Sent now, and answered while what follows is on its way.
-        let mut begun = pin!(client.run("begin a transaction", begin(&self.postgres)));
+        let mut begun = pin!(client.run("begin a transaction", &begin));
         let answered = match futures_util::poll!(begun.as_mut()) {
             Poll::Ready(answer) => {
                 answer?;
@@ -166,10 +176,14 @@ impl Applier {
             if !answered {
                 begun.as_mut().await?;
             }
+            stage("write", began);
             let (spans, source) = (&batch.spans, batch.source());
+            let committing = Instant::now();
             let moved =
                 progress::advance_and_commit(client, &self.pipeline, self.epoch, spans, source);
-            Ok(moved.await?)
+            let moved = moved.await?;
+            stage("commit", committing);
+            Ok(moved)
         }
         .await;
         match written {
@@ -183,6 +197,7 @@ impl Applier {
             }
             Err(error) => {
                 self.tables.forget();
+                statements.rolled_back();
                 if error.class() == Some(Class::Record) {
                     client.run("roll back", "ROLLBACK").await?;
                 }
@@ -242,6 +257,10 @@ impl Applier {
             }
         }
     }
+}
+
+fn stage(stage: &str, began: Instant) {
+    names::STAGE_SECONDS.record(began.elapsed().as_secs_f64(), &[("stage", stage)]);
 }
 
 fn stop(refusal: &Refusal) -> SinkError {

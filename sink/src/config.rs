@@ -11,12 +11,18 @@ pub struct Config {
     /// Changes in one PostgreSQL transaction. Larger is faster until the transaction holds locks too
     /// long for the target's other users.
     pub batch_rows: usize,
-    /// Bytes of records in one transaction. Three batches are in memory at a time: one that is
-    /// filled, one that waits and one that is applied.
+    /// Bytes of records in one transaction. Three batches of each lane are in memory at a time: one that
+    /// is filled, one that waits and one that is applied.
     pub batch_bytes: usize,
     /// How long the oldest change of a batch may wait for others, in milliseconds: what a quiet
     /// pipeline adds to the latency.
     pub batch_age_ms: u64,
+    /// Batches that are applied at the same time, each by a connection of its own: of partitions, so
+    /// more than there are help nobody.
+    pub lanes: usize,
+    /// How long a sink may be silent until the others take its partitions, in milliseconds. One that was
+    /// killed is noticed sooner.
+    pub member_timeout_ms: u64,
     /// What to do with a record that can never be applied.
     pub dead_letters: DeadLetters,
     /// Seconds between two looks for new topics.
@@ -40,7 +46,9 @@ impl Default for Config {
         Self {
             batch_rows: 10_000,
             batch_bytes: 4 << 20,
-            batch_age_ms: 50,
+            batch_age_ms: 20,
+            lanes: 2,
+            member_timeout_ms: 6_000,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,
             tables: Vec::new(),
@@ -67,6 +75,15 @@ impl Config {
             return Err(format!(
                 "[sink] batch_age_ms is {}; it must be at most 60000",
                 self.batch_age_ms
+            ));
+        }
+        if !(1..=64).contains(&self.lanes) {
+            return Err(format!("[sink] lanes is {}; it must be 1 to 64", self.lanes));
+        }
+        if !(1_000..=3_600_000).contains(&self.member_timeout_ms) {
+            return Err(format!(
+                "[sink] member_timeout_ms is {}; it must be 1000 to 3600000",
+                self.member_timeout_ms
             ));
         }
         policy::validate(&self.tables)

@@ -13,6 +13,9 @@ use crate::{
     statements,
 };
 
+/// The lock of whoever copies letters to their topic.
+const MIRROR_LOCK: i32 = 7243;
+
 /// Keeps a record. Inside the batch's transaction.
 ///
 /// # Errors
@@ -108,11 +111,21 @@ impl Mirror {
     pub async fn copy(&self, client: &Session) -> Result<u64, SinkError> {
         let mut copied = 0;
         loop {
+            // One sink at a time; the rows themselves stay free for a replay.
+            let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({MIRROR_LOCK}, 0)");
+            client
+                .batch_execute(&lock)
+                .await
+                .map_err(|e| PostgresError::statement("wait for other sinks", e))?;
             let rows = client
                 .query_typed(statements::UNMIRRORED, &[(&self.pipeline, Type::TEXT)])
                 .await
                 .map_err(|e| PostgresError::statement("read the dead letters", e))?;
             if rows.is_empty() {
+                client
+                    .batch_execute("COMMIT")
+                    .await
+                    .map_err(|e| PostgresError::statement("commit", e))?;
                 return Ok(copied);
             }
             // Most pipelines never have a dead letter, and so never have the topic.
@@ -127,6 +140,10 @@ impl Mirror {
                 .execute_typed(statements::MIRRORED, &[(&done, Type::INT8_ARRAY)])
                 .await
                 .map_err(|e| PostgresError::statement("mark dead letters as mirrored", e))?;
+            client
+                .batch_execute("COMMIT")
+                .await
+                .map_err(|e| PostgresError::statement("commit", e))?;
         }
     }
 

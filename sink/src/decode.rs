@@ -102,6 +102,25 @@ impl Records {
         }
     }
 
+    /// What all partitions with rows of one target have in common, when the key of a record does not
+    /// decide which: then one connection must apply them all. None when each partition stands alone.
+    #[must_use]
+    pub fn together(&self, topic: &str) -> Option<String> {
+        let table = table_of(&self.pipeline, topic)?;
+        let policy = self.policies.of(&table);
+        let found_by_record = match policy.key {
+            KeyFrom::Record => policy.key_fields.is_none(),
+            KeyFrom::Value => false,
+            // No row replaces another.
+            KeyFrom::Kafka | KeyFrom::None => true,
+        };
+        if found_by_record && policy.target.is_none() {
+            return None;
+        }
+        let (schema, table) = policy.target(self.postgres.target(&table));
+        Some(format!("{schema}.{table}"))
+    }
+
     /// Decodes one record.
     ///
     /// # Errors

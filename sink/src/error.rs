@@ -15,9 +15,10 @@ pub enum SinkError {
     /// The schema registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A newer sink of the same pipeline has taken the partitions.
+    /// Others have taken the partitions, because this sink seemed dead, or an operator has set their
+    /// offsets. Nothing of the batch was committed.
     #[error(
-        "another sink took over pipeline {pipeline} (epoch {epoch} is not ours any more): this one stops; run one sink for a pipeline"
+        "partitions of pipeline {pipeline} that this sink had as epoch {epoch} were taken over: it was silent for too long, or offsets were set"
     )]
     Fenced {
         /// The pipeline.

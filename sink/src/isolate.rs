@@ -1,5 +1,6 @@
 //! Which record it was: when PostgreSQL refuses a slice because of one row, the slice is halved until
-//! the row is alone. Everything else of the batch is applied, in order.
+//! the row is alone. Everything else of the batch is applied, in order. It is done piece by piece, so that a bad
+//! record costs its piece twice and not its batch.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -12,6 +13,9 @@ use crate::{
     table::Tables,
     write::{Statements, write},
 };
+
+/// Changes under one savepoint, before anything is halved.
+const PIECE: usize = 1_000;
 
 /// What writing a batch came to, beside its rows.
 #[derive(Debug, Default)]
@@ -47,7 +51,11 @@ pub async fn write_slice(
     isolated: bool,
 ) -> Result<(), SinkError> {
     if isolated {
-        return write_isolated(client, statements, tables, shape, changes, outcome).await;
+        // Halving all of it would write most rows several times: pieces bound what a bad record costs.
+        for piece in changes.chunks(PIECE) {
+            write_isolated(client, statements, tables, shape, piece, outcome).await?;
+        }
+        return Ok(());
     }
     if outcome.held.is_empty() {
         return write(client, statements, tables, shape, changes).await;
@@ -90,6 +98,7 @@ fn write_isolated<'a>(
             .map_err(failed)?;
         // A table that the slice made is gone with it.
         tables.forget();
+        statements.rolled_back();
         if let [change] = changes {
             outcome.refuse(refusal(change, &error));
             return Ok(());

@@ -11,7 +11,8 @@
 //! both pure; [`statements`] (every SQL text), [`table`] and [`fit`] (target tables are
 //! made and widened), [`mod@write`]
 //! (the rows of one table), [`isolate`] (which record it was), [`progress`] (offsets and the epoch),
-//! [`dead_letter`] (what cannot be applied), [`letters`] (what that means for later changes of its key), [`apply`] (the transaction), [`fetch`] and [`run`] (the tasks). The commands: [`check`],
+//! [`dead_letter`] (what cannot be applied), [`letters`] (what that means for later changes of its key), [`apply`] (the transaction), [`lane`]
+//! (several of them at a time), [`share`] and [`member`] (several sinks), [`fetch`] and [`run`] (the tasks). The commands: [`check`],
 //! [`status`], [`pause`], [`dlq`] and [`replay`].
 
 pub mod apply;
@@ -28,7 +29,9 @@ pub mod fetch;
 pub mod fit;
 pub mod fold;
 pub mod isolate;
+pub mod lane;
 pub mod letters;
+pub mod member;
 pub mod meta;
 pub mod pattern;
 pub mod pause;
@@ -37,6 +40,7 @@ pub mod progress;
 pub mod reader;
 pub mod replay;
 pub mod run;
+pub mod share;
 pub mod shown;
 pub mod statements;
 pub mod status;

@@ -1,6 +1,12 @@
 //! Offsets and the epoch, in the target database.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, task::Poll, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::SystemTime,
+};
 
 use causeway_change::Lsn;
 use causeway_postgres::{PostgresError, Session};
@@ -9,7 +15,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use crate::{SinkError, statements};
+use crate::statements;
 
 /// A partition of a topic.
 pub type Place = (Arc<str>, i32);
@@ -28,6 +34,14 @@ pub struct Span {
 /// # Errors
 /// When PostgreSQL refuses: the user needs CREATE on the database once.
 pub async fn setup(client: &Session) -> Result<(), PostgresError> {
+    // To alter a table, even in vain, locks everybody out who uses it, and may meet them crosswise.
+    let there = client
+        .query_typed_one(statements::IS_SET_UP, &[])
+        .await
+        .map_err(|e| PostgresError::statement("look for schema _causeway", e))?;
+    if there.get(0) {
+        return Ok(());
+    }
     // Two sinks that start together would both create; the lock makes them take turns.
     let sql = format!("SELECT pg_advisory_xact_lock(7241); {}", statements::SETUP);
     client
@@ -48,36 +62,62 @@ pub async fn next_epoch(client: &Session, pipeline: &str) -> Result<i64, Postgre
     Ok(row.get(0))
 }
 
-/// Takes partitions for an epoch; gives the offset to read next of each. `new` says where a partition
-/// that was never read begins.
+/// Notes partitions that are new, with the offset of their first record; whose they are is not decided by it.
 ///
 /// # Errors
-/// [`SinkError::Fenced`] when a newer sink has it.
-pub async fn claim(
+/// What PostgreSQL answers.
+pub async fn know(
     client: &Session,
     pipeline: &str,
-    epoch: i64,
     new: &[(Place, i64)],
-) -> Result<Vec<(Place, i64)>, SinkError> {
-    let mut claimed = Vec::with_capacity(new.len());
+) -> Result<(), PostgresError> {
+    let (mut topics, mut partitions, mut firsts) = (vec![], vec![], vec![]);
     for ((topic, partition), first) in new {
-        let row = client
-            .query_typed_opt(
-                statements::CLAIM,
-                &[
-                    (&pipeline, Type::TEXT),
-                    (&topic.as_ref(), Type::TEXT),
-                    (partition, Type::INT4),
-                    (first, Type::INT8),
-                    (&epoch, Type::INT8),
-                ],
-            )
-            .await
-            .map_err(|e| PostgresError::statement(format!("claim {topic}/{partition}"), e))?;
-        let row = row.ok_or_else(|| SinkError::Fenced { pipeline: pipeline.to_owned(), epoch })?;
-        claimed.push(((topic.clone(), *partition), row.get(0)));
+        topics.push(topic.as_ref());
+        partitions.push(*partition);
+        firsts.push(*first);
     }
-    Ok(claimed)
+    client
+        .execute_typed(
+            statements::KNOW,
+            &[
+                (&pipeline, Type::TEXT),
+                (&topics, Type::TEXT_ARRAY),
+                (&partitions, Type::INT4_ARRAY),
+                (&firsts, Type::INT8_ARRAY),
+            ],
+        )
+        .await
+        .map_err(|e| PostgresError::statement("note new partitions", e))?;
+    Ok(())
+}
+
+/// Where a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The offset to be read next.
+    pub next: i64,
+    /// The epoch that it is written under.
+    pub epoch: i64,
+}
+
+/// The partitions that are known, in order.
+///
+/// # Errors
+/// What PostgreSQL answers.
+pub async fn held(
+    client: &Session,
+    pipeline: &str,
+) -> Result<BTreeMap<Place, Held>, PostgresError> {
+    let rows = client
+        .query_typed(statements::PROGRESS, &[(&pipeline, Type::TEXT)])
+        .await
+        .map_err(|e| PostgresError::statement("read whose partitions are whose", e))?;
+    let one = |row: &tokio_postgres::Row| {
+        let place = (row.get::<_, &str>(0).into(), row.get(1));
+        (place, Held { next: row.get(2), epoch: row.get(3) })
+    };
+    Ok(rows.iter().map(one).collect())
 }
 
 /// What the offsets in PostgreSQL say of a batch.

@@ -140,6 +140,7 @@ impl Replay {
     /// Gives how many letters were dealt with, and whether all of them were.
     async fn transaction(&mut self, ids: &[i64]) -> Result<(usize, bool), SinkError> {
         self.client.run("begin a transaction", self.begin).await?;
+        self.statements.begin();
         let mut done = 0;
         let mut applied = Vec::new();
         let mut broken = None;
@@ -210,6 +211,7 @@ impl Replay {
         let back = "ROLLBACK TO causeway_letter; RELEASE causeway_letter";
         self.client.batch_execute(back).await.map_err(failed)?;
         self.tables.forget();
+        self.statements.rolled_back();
         Ok(changes.first().map(|change| refusal(change, &error)))
     }
 

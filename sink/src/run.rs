@@ -1,16 +1,11 @@
 //! The tasks and the way out.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use causeway_kafka::{Config as Kafka, Consumer, Registry, RegistryConfig};
 use causeway_observability::{admin::Health, names::sink as names};
 use causeway_postgres::{Client, Config as Postgres};
 use causeway_service::{exit::chain_line, retry::Backoff};
-use serde_json::json;
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinSet,
@@ -19,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, SinkError,
-    apply::{Applier, Batch},
+    apply::Applier,
     dead_letter::Mirror,
     decode::Records,
     fetch::Fetcher,
+    lane::{Board, Lane},
+    member::Me,
     policy::Policies,
     progress,
 };
@@ -54,116 +51,101 @@ impl Parts {
     }
 }
 
-/// Applies changes until it is stopped; the batch in flight is finished first.
+/// Applies changes until it is stopped; the batches in flight are finished first. Other sinks of the pipeline
+/// share the work; one that was thought dead, or whose offsets an operator has set, joins again.
 ///
 /// # Errors
 /// What waiting cannot mend.
 pub async fn run(parts: Parts, health: Health, stop: CancellationToken) -> Result<(), SinkError> {
-    let Some(epoch) = take_epoch(&parts, &health, &stop).await? else { return Ok(()) };
-    let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
-    let fetcher = Fetcher {
-        consumer,
-        records: parts.records()?,
-        config: parts.sink.clone(),
-        postgres: parts.postgres.clone(),
-        pipeline: parts.pipeline.clone(),
-        epoch,
-        positions: HashMap::new(),
-        paused: HashSet::new(),
-    };
-    // One batch waits while one is applied.
-    let (send, receive) = mpsc::channel(1);
+    let board = Arc::new(Board::new(health));
+    loop {
+        let Some(me) = join(&parts, &board, &stop).await? else { return Ok(()) };
+        let ended = session(&parts, me.clone(), &board, &stop).await;
+        board.end();
+        me.leave(&parts.postgres).await;
+        match ended {
+            Err(error @ SinkError::Fenced { .. }) if !stop.is_cancelled() => {
+                names::FENCED.add(1, &[]);
+                tracing::warn!(error = %chain_line(&error), "joining again");
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Applies changes as one member, until it is stopped or cannot go on.
+async fn session(
+    parts: &Parts,
+    me: Me,
+    board: &Arc<Board>,
+    stop: &CancellationToken,
+) -> Result<(), SinkError> {
     let over = stop.child_token();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(fetcher.run(send, over.clone()));
-    let applier = Applier::new(parts.postgres.clone(), parts.pipeline.clone(), epoch);
     let refused = Arc::new(Notify::new());
+    let mut tasks = JoinSet::new();
+    let mut lanes = Vec::with_capacity(parts.sink.lanes);
+    for number in 0..parts.sink.lanes {
+        // One batch waits while one is applied.
+        let (send, receive) = mpsc::channel(1);
+        lanes.push(send);
+        let lane = Lane {
+            number,
+            applier: Applier::new(parts.postgres.clone(), parts.pipeline.clone(), me.epoch),
+            me: me.clone(),
+            postgres: parts.postgres.clone(),
+            refused: refused.clone(),
+            board: board.clone(),
+        };
+        tasks.spawn(lane.run(receive, over.clone()));
+    }
+    let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
+    let fetcher = Fetcher::new(consumer, parts.records()?, parts, me.clone(), board.clone(), lanes);
+    tasks.spawn(fetcher.run(over.clone()));
+    tasks.spawn(me.beat(parts.postgres.clone(), over.clone()));
     let mirror = Mirror::new(&parts.kafka, &parts.pipeline)?;
-    tasks.spawn(mirror_all(mirror, parts.postgres.clone(), refused.clone(), over.clone()));
-    let result = apply_all(receive, applier, &refused, &health, &stop).await;
-    over.cancel();
-    health.set_ready(false);
-    let mut results = vec![result];
+    tasks.spawn(mirror_all(mirror, parts.postgres.clone(), refused, over.clone()));
+    board.begin();
+    let mut results = Vec::new();
     while let Some(ended) = tasks.join_next().await {
-        // What a panic says may hold a value.
+        // Each of them runs until all stop. What a panic says may hold a value.
+        over.cancel();
         results.push(ended.unwrap_or(Err(SinkError::Panicked)));
     }
-    // The applier's own error comes first: the others often follow from it.
+    // The first one's error comes first: the others often follow from it.
     results.into_iter().collect()
 }
 
-/// Prepares the target and takes an epoch, waiting for PostgreSQL as long as it takes.
-async fn take_epoch(
+/// Prepares the target and joins the sinks of the pipeline, waiting for PostgreSQL as long as it takes.
+async fn join(
     parts: &Parts,
-    health: &Health,
+    board: &Board,
     stop: &CancellationToken,
-) -> Result<Option<i64>, SinkError> {
+) -> Result<Option<Me>, SinkError> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let timeout = Duration::from_millis(parts.sink.member_timeout_ms);
     loop {
-        let taken = async {
+        let joined = async {
             let client = Client::connect(&parts.postgres).await?;
             progress::setup(&client).await?;
-            progress::next_epoch(&client, &parts.pipeline).await
+            Me::join(&client, &parts.pipeline, timeout).await
         }
         .await
         .map_err(SinkError::from);
-        match taken {
-            Ok(epoch) => {
-                tracing::info!(epoch, "epoch taken");
-                return Ok(Some(epoch));
+        match joined {
+            Ok(me) => {
+                tracing::info!(epoch = me.epoch, "epoch taken");
+                return Ok(Some(me));
             }
             Err(error) if error.is_transient() => {
-                if !wait(&error, &mut backoff, health, stop).await {
-                    return Ok(None);
+                let text = chain_line(&error);
+                tracing::warn!(error = %text, "waiting");
+                board.waiting_to_begin(text);
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(None),
+                    () = tokio::time::sleep(backoff.next()) => {}
                 }
             }
             Err(error) => return Err(error),
-        }
-    }
-}
-
-async fn apply_all(
-    mut batches: mpsc::Receiver<Batch>,
-    mut applier: Applier,
-    refused: &Notify,
-    health: &Health,
-    stop: &CancellationToken,
-) -> Result<(), SinkError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    let mut applied_rows: u64 = 0;
-    health.set_ready(true);
-    health.set_status(json!({"sink": {"state": "applying", "applied": 0}}));
-    loop {
-        let Some(mut batch) = batches.recv().await else { return Ok(()) };
-        let count = loop {
-            match applier.apply(&mut batch).await {
-                Ok(count) => break count,
-                Err(error) if error.is_transient() => {
-                    names::ERRORS.add(1, &[("part", "postgres")]);
-                    if !wait(&error, &mut backoff, health, stop).await {
-                        // Not applied, and its offsets are not either: the next start reads it again.
-                        return Ok(());
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        backoff.reset();
-        if count > 0 {
-            refused.notify_one();
-        }
-        applied_rows += u64::try_from(batch.changes.len()).unwrap_or(0);
-        health.set_ready(true);
-        let offsets: serde_json::Map<_, _> = batch
-            .spans
-            .iter()
-            .map(|((topic, partition), span)| (format!("{topic}/{partition}"), span.next.into()))
-            .collect();
-        health.set_status(json!({"sink": {
-            "state": "applying", "error": null, "applied": applied_rows, "next_offsets": offsets,
-        }}));
-        if stop.is_cancelled() {
-            return Ok(());
         }
     }
 }
@@ -201,22 +183,5 @@ async fn mirror_all(
                 }
             }
         }
-    }
-}
-
-/// Says what is waited for, and waits; false when stopped.
-async fn wait(
-    error: &SinkError,
-    backoff: &mut Backoff,
-    health: &Health,
-    stop: &CancellationToken,
-) -> bool {
-    let text = chain_line(error);
-    tracing::warn!(error = %text, "waiting");
-    health.set_ready(false);
-    health.set_status(json!({"sink": {"state": "waiting", "error": text}}));
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(backoff.next()) => true,
     }
 }

@@ -34,7 +34,13 @@ CREATE TABLE IF NOT EXISTS _causeway.target (
   made_oid oid, schema_id bigint NOT NULL, PRIMARY KEY (pipeline, topic));
 CREATE TABLE IF NOT EXISTS _causeway.paused (
   pipeline text NOT NULL, pattern text NOT NULL, since timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (pipeline, pattern))";
+  PRIMARY KEY (pipeline, pattern));
+CREATE TABLE IF NOT EXISTS _causeway.member (
+  pipeline text NOT NULL, epoch bigint NOT NULL, seen timestamptz NOT NULL DEFAULT clock_timestamp(),
+  locked boolean NOT NULL DEFAULT false, PRIMARY KEY (pipeline, epoch)) WITH (fillfactor = 50)";
+
+/// Whether [`SETUP`] has been run: it ends with the newest of all objects, which is looked for here.
+pub const IS_SET_UP: &str = "SELECT to_regclass('_causeway.member') IS NOT NULL";
 
 /// Notes which table a topic is written to, whether we made it, and the newest schema.
 pub const TARGET: &str = "INSERT INTO _causeway.target AS t VALUES ($1, $2, $3, $4, $5, $6) \
@@ -74,10 +80,54 @@ pub const PAST: &str =
 pub const NEXT_EPOCH: &str = "INSERT INTO _causeway.epoch AS e VALUES ($1, 1) \
      ON CONFLICT (pipeline) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch";
 
-/// Takes a partition for an epoch and tells where to read from; `$4` is where a new one begins.
-pub const CLAIM: &str = "INSERT INTO _causeway.progress AS p (pipeline, topic, partition, next_offset, epoch) \
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, topic, partition) \
-     DO UPDATE SET epoch = $5 WHERE p.epoch <= $5 RETURNING next_offset";
+/// Notes a sink that has begun: pipeline, epoch.
+pub const JOIN: &str = "INSERT INTO _causeway.member (pipeline, epoch) VALUES ($1, $2)";
+
+/// A sink is alive; `$3` says whether its session holds the lock `($4, $5)` from now on. Gives 0 when the
+/// others have struck it off.
+pub const BEAT: &str = "WITH held AS MATERIALIZED (SELECT CASE WHEN $3 THEN pg_try_advisory_lock($4, $5) ELSE false END AS locked), \
+     beat AS (UPDATE _causeway.member m SET seen = clock_timestamp(), locked = held.locked FROM held \
+       WHERE m.pipeline = $1 AND m.epoch = $2 RETURNING 1) SELECT count(*) FROM beat";
+
+/// A sink is alive, said by another of its connections.
+pub const TOUCH: &str =
+    "UPDATE _causeway.member SET seen = clock_timestamp() WHERE pipeline = $1 AND epoch = $2";
+
+/// The sinks that are alive: they have said so within `$2` milliseconds, and where their session holds a lock,
+/// it still does, or they are only connecting again.
+pub const ALIVE: &str = "SELECT m.epoch FROM _causeway.member m WHERE m.pipeline = $1 \
+     AND m.seen > clock_timestamp() - $2 * interval '1 ms' \
+     AND (NOT m.locked OR m.seen > clock_timestamp() - interval '2 s' OR EXISTS (SELECT FROM pg_locks l \
+       WHERE l.locktype = 'advisory' AND l.classid = $3::oid AND l.objid = (m.epoch % 2147483648)::int4::oid AND l.objsubid = 2 \
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())))";
+
+/// Strikes sinks off the list: an array of epochs.
+pub const BURY: &str = "DELETE FROM _causeway.member WHERE pipeline = $1 AND epoch = ANY($2)";
+
+/// Ends the transactions that share the advisory locks `($1, any of $2)`.
+pub const END_TRANSACTIONS: &str = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l \
+     WHERE l.locktype = 'advisory' AND l.classid = $1::oid AND l.objid = ANY($2::int4[]::oid[]) AND l.objsubid = 2 \
+       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.pid <> pg_backend_pid()";
+
+/// A sink leaves, and what it had is free.
+pub const LEAVE: &str = "WITH gone AS (DELETE FROM _causeway.member WHERE pipeline = $1 AND epoch = $2) \
+     UPDATE _causeway.progress SET epoch = 0 WHERE pipeline = $1 AND epoch = $2";
+
+/// Notes partitions that are new, as nobody's. Arrays: topic, partition, offset of the first record.
+pub const KNOW: &str = "INSERT INTO _causeway.progress (pipeline, topic, partition, next_offset, epoch) \
+     SELECT $1, n.topic, n.partition, n.first, 0 \
+     FROM unnest($2::text[], $3::int[], $4::bigint[]) n(topic, partition, first) ON CONFLICT DO NOTHING";
+
+/// Takes partitions, each from the epoch that it was seen with. Arrays: topic, partition, that epoch.
+pub const CLAIM: &str = "UPDATE _causeway.progress p SET epoch = $2 \
+     FROM unnest($3::text[], $4::int[], $5::bigint[]) n(topic, partition, holder) \
+     WHERE p.pipeline = $1 AND p.topic = n.topic AND p.partition = n.partition AND p.epoch = n.holder \
+       AND EXISTS (SELECT FROM _causeway.member m WHERE m.pipeline = $1 AND m.epoch = $2) \
+     RETURNING p.topic, p.partition, p.next_offset";
+
+/// Gives partitions up. Arrays: topic, partition.
+pub const RELEASE: &str = "UPDATE _causeway.progress p SET epoch = 0 FROM unnest($3::text[], $4::int[]) n(topic, partition) \
+     WHERE p.pipeline = $1 AND p.epoch = $2 AND p.topic = n.topic AND p.partition = n.partition";
 
 /// Moves offsets, if they are still ours and where we left them; otherwise it divides by zero, which
 /// spoils the transaction: whatever was sent behind it, a COMMIT too, does nothing. Arrays: topic, partition,
@@ -207,13 +257,22 @@ pub fn upsert(
     columns: &[Column],
     key: &[Column],
 ) -> Result<String, PostgresError> {
+    upsert_from(table, columns, key, &unnest(&columns.iter().collect::<Vec<_>>()))
+}
+
+/// As [`upsert`], from a table with the same columns in the same order.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn upsert_from(
+    table: &(String, String),
+    columns: &[Column],
+    key: &[Column],
+    from: &str,
+) -> Result<String, PostgresError> {
     let names = quoted(columns)?;
-    let mut sql = format!(
-        "INSERT INTO {} ({}) SELECT * FROM {}",
-        target(table)?,
-        names.join(", "),
-        unnest(&columns.iter().collect::<Vec<_>>()),
-    );
+    let mut sql =
+        format!("INSERT INTO {} ({}) SELECT * FROM {from}", target(table)?, names.join(", "));
     if !key.is_empty() {
         let keys = quoted(key)?;
         let sets: Vec<String> = names
@@ -293,6 +352,29 @@ pub fn delete(table: &(String, String), key: &[Column]) -> Result<String, Postgr
 pub fn copy(table: &(String, String), columns: &[Column]) -> Result<String, PostgresError> {
     let names = quoted(columns)?.join(", ");
     Ok(format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", target(table)?))
+}
+
+/// A temporary table for the rows of a COPY: the columns of a table with their types as arrays have them,
+/// so that what is too long or out of range is refused where it is inserted.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn stage(name: &str, columns: &[Column]) -> Result<String, PostgresError> {
+    let names = quoted(columns)?;
+    let columns: Vec<String> = names
+        .iter()
+        .zip(columns)
+        .map(|(name, column)| format!("{name} {}", types::base_type(column.ty)))
+        .collect();
+    Ok(format!("CREATE TEMP TABLE {name} ({}) ON COMMIT DELETE ROWS", columns.join(", ")))
+}
+
+/// Binary COPY into such a table.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn copy_stage(name: &str, columns: &[Column]) -> Result<String, PostgresError> {
+    Ok(format!("COPY {name} ({}) FROM STDIN (FORMAT binary)", quoted(columns)?.join(", ")))
 }
 
 /// A new table with exact types, NOT NULL where the source has it, and the key as primary key.

@@ -190,7 +190,7 @@ pub enum To {
     Offset(i64),
 }
 
-/// Sets the offset to be read next. A sink that runs is fenced by it, and stops.
+/// Sets the offset to be read next. A sink that runs loses the partitions by it, and takes them again.
 ///
 /// # Errors
 /// When there is no such partition or offset, or a server does not answer.
@@ -253,5 +253,5 @@ pub async fn reset(
             .map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)?;
-    Ok(text + "a sink that was running stops at its next batch; start it again\n")
+    Ok(text + "sinks that are running go on from there\n")
 }

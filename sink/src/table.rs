@@ -1,7 +1,10 @@
 //! Target tables: made when they are missing, given the columns that the source got, widened where
 //! nothing can be lost. What cannot be done is one list that says what is wrong with which column.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use causeway_change::Column;
 use causeway_observability::names::sink as names;
@@ -36,21 +39,27 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Tables {
     pipeline: String,
-    fit: HashMap<(Arc<str>, u32), Known>,
+    fit: HashSet<(Arc<str>, u32)>,
+    copying: HashMap<Arc<str>, Copying>,
 }
 
-/// What is known of a table that fits.
-#[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// We made it, and nothing but snapshots has been written to it since: a plain COPY can do.
-    pub fresh: bool,
+/// Whether rows of a topic that should not be there yet may be copied straight into their table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Copying {
+    /// How often a row was there all the same.
+    conflicts: u32,
+    /// Batches until it is tried again.
+    skip: u32,
 }
+
+/// The lock that serializes changes of tables: of all pipelines and sinks of the database.
+const DDL_LOCK: i32 = 7242;
 
 impl Tables {
     /// Knows none yet.
     #[must_use]
     pub fn new(pipeline: &str) -> Self {
-        Self { pipeline: pipeline.to_owned(), fit: HashMap::new() }
+        Self { pipeline: pipeline.to_owned(), fit: HashSet::new(), copying: HashMap::new() }
     }
 
     /// Makes sure that the table of a shape can take its rows. Runs inside the batch's transaction:
@@ -58,15 +67,22 @@ impl Tables {
     ///
     /// # Errors
     /// When the table cannot be made to fit, or PostgreSQL refuses.
-    pub async fn fit(&mut self, client: &Session, shape: &Shape) -> Result<Known, SinkError> {
+    pub async fn fit(&mut self, client: &Session, shape: &Shape) -> Result<(), SinkError> {
         let place = (shape.topic.clone(), shape.schema_id);
-        if let Some(known) = self.fit.get(&place) {
-            return Ok(*known);
+        if self.fit.contains(&place) {
+            return Ok(());
         }
         let (schema, table) = &shape.target;
-        let found = catalog::table(client, schema, table).await?;
+        let mut found = catalog::table(client, schema, table).await?;
+        let mut past = past(client, &self.pipeline, &shape.topic).await?;
+        if found.as_ref().is_none_or(|found| plan(found, shape, &past) != Plan::default()) {
+            // Another lane or sink may be about to do the same: one after the other.
+            lock(client, schema).await?;
+            found = catalog::table(client, schema, table).await?;
+            past = self::past(client, &self.pipeline, &shape.topic).await?;
+        }
         let shown = format!("{schema}.{table}");
-        let (known, oid) = match found {
+        let oid = match found {
             None => {
                 let create_schema =
                     format!("CREATE SCHEMA IF NOT EXISTS {}", identifier::quote(schema)?);
@@ -80,13 +96,11 @@ impl Tables {
                 tracing::info!(table = %shown, source = %shape.source, "table created");
                 names::SCHEMA_CHANGES.add(1, &[("table", &shown)]);
                 let made = catalog::table(client, schema, table).await?;
-                (Known { fresh: true }, made.map(|table| table.oid))
+                made.map(|table| table.oid)
             }
             Some(found) => {
-                let past = past(client, &self.pipeline, &shape.topic).await?;
                 self.alter(client, shape, &found, &past).await?;
-                let known = Known { fresh: false };
-                (known, past.made.filter(|oid| *oid == found.oid))
+                past.made.filter(|oid| *oid == found.oid)
             }
         };
         let schema_id = i64::from(shape.schema_id);
@@ -104,8 +118,8 @@ impl Tables {
             )
             .await
             .map_err(|e| PostgresError::statement("note the target table", e))?;
-        self.fit.insert(place, known);
-        Ok(known)
+        self.fit.insert(place);
+        Ok(())
     }
 
     async fn alter(
@@ -133,11 +147,19 @@ impl Tables {
         Ok(())
     }
 
-    /// Changes, not only snapshot rows, are written to the table from now on.
-    pub fn used(&mut self, shape: &Shape) {
-        if let Some(known) = self.fit.get_mut(&(shape.topic.clone(), shape.schema_id)) {
-            known.fresh = false;
-        }
+    /// Whether to try a plain COPY of rows that a snapshot read. Where rows were there already, it is tried
+    /// less and less often.
+    pub fn may_copy(&mut self, topic: &Arc<str>) -> bool {
+        let Some(copying) = self.copying.get_mut(topic) else { return true };
+        copying.skip = copying.skip.saturating_sub(1);
+        copying.skip == 0
+    }
+
+    /// A row was there already, or the table takes no COPY.
+    pub fn copy_refused(&mut self, topic: &Arc<str>) {
+        let copying = self.copying.entry(topic.clone()).or_default();
+        copying.conflicts += 1;
+        copying.skip = 1 << (2 * copying.conflicts).min(10);
     }
 
     /// Forgets everything: after a rollback a table that was made is not there, after an error of the
@@ -145,6 +167,18 @@ impl Tables {
     pub fn forget(&mut self) {
         self.fit.clear();
     }
+}
+
+/// Until the end of the transaction; by schema, for that may have to be made, too.
+async fn lock(client: &Session, schema: &str) -> Result<(), PostgresError> {
+    client
+        .execute_typed(
+            "SELECT pg_advisory_xact_lock($1, hashtext($2))",
+            &[(&DDL_LOCK, Type::INT4), (&schema, Type::TEXT)],
+        )
+        .await
+        .map_err(|e| PostgresError::statement(format!("wait to change schema {schema}"), e))?;
+    Ok(())
 }
 
 async fn run(client: &Session, doing: &str, sql: &str) -> Result<(), PostgresError> {

@@ -1,9 +1,10 @@
 //! Writes a slice of changes of one table and one shape: folded, deletes before puts.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_change::Column;
+use causeway_observability::names::sink as names;
 use causeway_postgres::{Config, Pooler, PostgresError, Session, copy::Rows, types};
 use futures_util::SinkExt as _;
 use tokio_postgres::{
@@ -17,11 +18,15 @@ use crate::{
     fold,
     policy::Writing,
     statements,
-    table::{Known, Tables},
+    table::Tables,
 };
 
 /// Rows in one statement: its arrays are in memory on both sides.
 const STATEMENT_ROWS: usize = 5_000;
+/// From so many rows on a temporary table is faster than arrays (research E.3, `make bench`).
+const STAGE_ROWS_MIN: usize = 5_000;
+/// Fewer rows than that are not worth a savepoint.
+const COPY_ROWS_MIN: usize = 200;
 /// Bytes of a COPY that are on their way at a time.
 const COPY_BYTES: usize = 256 << 10;
 /// Deletes below this number must not flip the planner into reading the whole table (research E.3).
@@ -31,18 +36,62 @@ const FEW_KEYS: usize = 50_000;
 pub struct Statements {
     pooler: Pooler,
     prepared: HashMap<String, Statement>,
+    /// Temporary tables, by topic and schema.
+    stages: HashMap<(Arc<str>, u32), Stage>,
+    made: usize,
+}
+
+/// A temporary table that rows are copied into before they are inserted.
+struct Stage {
+    name: String,
+    /// It has rows of this transaction.
+    used: bool,
 }
 
 impl Statements {
     /// None is prepared yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { pooler: config.pooler, prepared: HashMap::new() }
+        Self { pooler: config.pooler, prepared: HashMap::new(), stages: HashMap::new(), made: 0 }
+    }
+
+    /// A transaction begins: temporary tables are empty.
+    pub fn begin(&mut self) {
+        self.stages.values_mut().for_each(|stage| stage.used = false);
     }
 
     /// Forgets them: the table under them was altered.
     pub fn forget(&mut self) {
         self.prepared.clear();
+        self.rolled_back();
+    }
+
+    /// Something was rolled back: temporary tables may be gone.
+    pub fn rolled_back(&mut self) {
+        self.stages.clear();
+    }
+
+    /// An empty temporary table for rows of a shape.
+    async fn stage(
+        &mut self,
+        client: &Session,
+        shape: &Shape,
+        doing: &str,
+    ) -> Result<String, PostgresError> {
+        let failed = |e| PostgresError::statement(doing, e);
+        let place = (shape.topic.clone(), shape.schema_id);
+        if let Some(stage) = self.stages.get_mut(&place) {
+            if std::mem::replace(&mut stage.used, true) {
+                client.batch_execute(&format!("TRUNCATE {}", stage.name)).await.map_err(failed)?;
+            }
+            return Ok(stage.name.clone());
+        }
+        self.made += 1;
+        let name = format!("pg_temp.causeway_stage_{}", self.made);
+        let sql = statements::stage(&name, &shape.columns)?;
+        client.batch_execute(&sql).await.map_err(failed)?;
+        self.stages.insert(place, Stage { name: name.clone(), used: true });
+        Ok(name)
     }
 
     async fn execute(
@@ -109,73 +158,100 @@ pub async fn write(
     shape: &Shape,
     changes: &[Change],
 ) -> Result<(), SinkError> {
-    let known = tables.fit(client, shape).await?;
+    tables.fit(client, shape).await?;
     let folded = fold::fold(changes.iter().map(Change::step));
     let doing = format!("write {} changes to {}.{}", changes.len(), shape.target.0, shape.target.1);
-    let snapshot = changes.iter().all(|change| change.snapshot);
-    if known.fresh && !snapshot {
-        tables.used(shape);
-    }
     if !folded.deletes.is_empty() {
         delete(client, statements, shape, &doing, &folded.deletes, changes).await?;
     }
+    // Nothing replaces a row that is appended; a row that a snapshot reads is seldom there already.
+    let new = folded.puts.is_empty() || changes.iter().all(|change| change.snapshot);
     let mut rows = folded.appends;
     rows.extend(folded.puts.iter().map(|(_, row)| row.as_ref()));
-    let all: Vec<&Column> = shape.columns.iter().collect();
-    let sql = match shape.policy.write {
-        Writing::Upsert => Some(statements::upsert(&shape.target, &shape.columns, &shape.key)?),
-        Writing::Insert => Some(statements::insert(&shape.target, &shape.columns)?),
-        // Without a column beside the key there is nothing to update.
-        Writing::Update => statements::update_part(&shape.target, &all, &shape.key)?,
-    };
-    let updates = shape.policy.write == Writing::Update;
-    if known.fresh && snapshot && !updates && copies(client, shape, &doing, &rows, known).await? {
-        return Ok(());
-    }
-    if let Some(sql) = sql {
-        for rows in rows.chunks(STATEMENT_ROWS) {
-            let arrays = arrays(&shape.columns, rows.iter().copied());
-            statements.execute(client, &doing, sql.clone(), &arrays).await?;
-        }
+    if !rows.is_empty() {
+        let ways = Ways { new, stage: folded.parts.is_empty() };
+        put(client, statements, tables, shape, &doing, &rows, ways).await?;
     }
     update_parts(client, statements, shape, &doing, &folded.parts).await
 }
 
-/// Direct COPY of snapshot rows into a table that we made; false when a row was there already (a chunk
-/// that was read again after a crash), and then nothing was written.
+/// Which ways there are to write some rows.
+#[derive(Clone, Copy)]
+struct Ways {
+    /// They should not be there yet.
+    new: bool,
+    /// All of them are whole.
+    stage: bool,
+}
+
+/// Inserts rows, or replaces them by their keys: straight into the table where they are new, by a temporary
+/// table where they are many, by arrays where they are few.
+async fn put(
+    client: &Session,
+    statements: &mut Statements,
+    tables: &mut Tables,
+    shape: &Shape,
+    doing: &str,
+    rows: &[&[u8]],
+    ways: Ways,
+) -> Result<(), SinkError> {
+    let written = |method| {
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        names::ROWS_WRITTEN.add(count, &[("method", method)]);
+    };
+    let all: Vec<&Column> = shape.columns.iter().collect();
+    let upserts = shape.policy.write == Writing::Upsert && !shape.key.is_empty();
+    let sql = match shape.policy.write {
+        Writing::Upsert => statements::upsert(&shape.target, &shape.columns, &shape.key)?,
+        Writing::Insert => statements::insert(&shape.target, &shape.columns)?,
+        Writing::Update => match statements::update_part(&shape.target, &all, &shape.key)? {
+            Some(sql) => sql,
+            // Without a column beside the key there is nothing to update.
+            None => return Ok(()),
+        },
+    };
+    let many = rows.len() >= COPY_ROWS_MIN && shape.policy.write != Writing::Update;
+    if many && ways.new && tables.may_copy(&shape.topic) {
+        if copies(client, shape, doing, rows).await? {
+            written("copy");
+            return Ok(());
+        }
+        tables.copy_refused(&shape.topic);
+    }
+    if upserts && ways.stage && rows.len() >= STAGE_ROWS_MIN && statements.pooler == Pooler::None {
+        let stage = statements.stage(client, shape, doing).await?;
+        copy(client, &statements::copy_stage(&stage, &shape.columns)?, shape, doing, rows).await?;
+        let sql = statements::upsert_from(&shape.target, &shape.columns, &shape.key, &stage)?;
+        statements.execute(client, doing, sql, &[]).await?;
+        written("copy_upsert");
+        return Ok(());
+    }
+    for rows in rows.chunks(STATEMENT_ROWS) {
+        let arrays = arrays(&shape.columns, rows.iter().copied());
+        statements.execute(client, doing, sql.clone(), &arrays).await?;
+    }
+    written("unnest");
+    Ok(())
+}
+
+/// Direct COPY into the table; false when a row was there already or the table takes no COPY, and then
+/// nothing was written.
 async fn copies(
     client: &Session,
     shape: &Shape,
     doing: &str,
     rows: &[&[u8]],
-    known: Known,
 ) -> Result<bool, SinkError> {
-    if rows.is_empty() || !known.fresh {
-        return Ok(false);
-    }
     let failed = |e| PostgresError::statement(doing, e);
+    let sql = statements::copy(&shape.target, &shape.columns)?;
     client.batch_execute("SAVEPOINT causeway_copy").await.map_err(failed)?;
-    let copied = async {
-        let sql = statements::copy(&shape.target, &shape.columns)?;
-        let sink = client.copy_in::<_, Bytes>(&sql).await.map_err(failed)?;
-        let mut sink = Box::pin(sink);
-        let mut copy = Rows::default();
-        for row in rows {
-            if copy.len() >= COPY_BYTES {
-                sink.feed(copy.take()).await.map_err(failed)?;
-            }
-            copy.begin(shape.columns.len()).extend_from_slice(row);
-        }
-        sink.send(copy.finish()).await.map_err(failed)?;
-        sink.as_mut().finish().await.map_err(failed)
-    }
-    .await;
-    match copied {
-        Ok(_) => {
+    match copy(client, &sql, shape, doing, rows).await {
+        Ok(()) => {
             client.batch_execute("RELEASE causeway_copy").await.map_err(failed)?;
             Ok(true)
         }
-        Err(error) if error.sqlstate() == Some("23505") => {
+        // unique_violation; feature_not_supported (row security), wrong_object_type (a view)
+        Err(error) if matches!(error.sqlstate(), Some("23505" | "0A000" | "42809")) => {
             client
                 .batch_execute("ROLLBACK TO causeway_copy; RELEASE causeway_copy")
                 .await
@@ -186,6 +262,29 @@ async fn copies(
     }
 }
 
+/// Sends rows by one binary COPY.
+async fn copy(
+    client: &Session,
+    sql: &str,
+    shape: &Shape,
+    doing: &str,
+    rows: &[&[u8]],
+) -> Result<(), PostgresError> {
+    let failed = |e| PostgresError::statement(doing, e);
+    let sink = client.copy_in::<_, Bytes>(sql).await.map_err(failed)?;
+    let mut sink = Box::pin(sink);
+    let mut copy = Rows::default();
+    for row in rows {
+        if copy.len() >= COPY_BYTES {
+            sink.feed(copy.take()).await.map_err(failed)?;
+        }
+        copy.begin(shape.columns.len()).extend_from_slice(row);
+    }
+    sink.send(copy.finish()).await.map_err(failed)?;
+    sink.as_mut().finish().await.map_err(failed)?;
+    Ok(())
+}
+
 async fn delete(
     client: &Session,
     statements: &mut Statements,
@@ -194,19 +293,28 @@ async fn delete(
     keys: &[&[u8]],
     changes: &[Change],
 ) -> Result<(), SinkError> {
-    // With a few thousand keys PostgreSQL would hash the whole table: research E.3, second trap.
-    if changes.len() <= FEW_KEYS {
+    let set = async {
+        // With a few thousand keys PostgreSQL would hash the whole table: research E.3, second trap.
+        if changes.len() > FEW_KEYS {
+            return Ok(());
+        }
         client
             .batch_execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
             .await
-            .map_err(|e| PostgresError::statement(doing, e))?;
-    }
-    for keys in keys.chunks(STATEMENT_ROWS) {
-        let arrays = arrays(&shape.key, keys.iter().copied());
-        let sql = statements::delete(&shape.target, &shape.key)?;
-        statements.execute(client, doing, sql, &arrays).await?;
-    }
-    Ok(())
+            .map_err(|e| PostgresError::statement(doing, e).into())
+    };
+    let deleted = async {
+        for keys in keys.chunks(STATEMENT_ROWS) {
+            let arrays = arrays(&shape.key, keys.iter().copied());
+            let sql = statements::delete(&shape.target, &shape.key)?;
+            statements.execute(client, doing, sql, &arrays).await?;
+        }
+        Ok::<_, SinkError>(())
+    };
+    // Sent together, in this order, and answered together.
+    let (set, deleted): (Result<(), SinkError>, _) = futures_util::join!(set, deleted);
+    names::ROWS_WRITTEN.add(u64::try_from(keys.len()).unwrap_or(u64::MAX), &[("method", "delete")]);
+    set.and(deleted)
 }
 
 /// Rows with absent fields: an update of the columns that are there, one statement for each set of them.
@@ -217,6 +325,11 @@ async fn update_parts(
     doing: &str,
     parts: &[(&[u8], Cow<'_, [u8]>)],
 ) -> Result<(), SinkError> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    names::ROWS_WRITTEN
+        .add(u64::try_from(parts.len()).unwrap_or(u64::MAX), &[("method", "update")]);
     let mut by_columns: HashMap<Vec<bool>, Vec<&[u8]>> = HashMap::new();
     for (_, row) in parts {
         let present = fields(row).map(|field| !is_absent(field)).collect();

@@ -6,10 +6,13 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod bad_records;
 mod changes;
 mod dead_letters;
 mod dlq;
 mod exactly_once;
+mod faults;
+mod members;
 mod operate;
 mod rig;
 mod schema;

@@ -24,6 +24,7 @@ pub mod http;
 pub mod kafka;
 pub mod metrics;
 pub mod names;
+pub mod pgbouncer;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;

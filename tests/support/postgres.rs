@@ -16,6 +16,8 @@ use tokio_postgres::{Config, NoTls, config::Host};
 
 use crate::{cache, child::Child, ports, wait};
 
+mod replica;
+
 /// A running server; stops and is removed when dropped.
 #[derive(Debug)]
 pub struct Postgres {
@@ -306,7 +308,7 @@ fn find() -> Result<PathBuf> {
 }
 
 /// The account to run the server as: it refuses to run as root.
-fn account() -> Result<Option<(u32, u32)>> {
+pub(crate) fn account() -> Result<Option<(u32, u32)>> {
     let id = |args: &[&str]| -> Result<u32> {
         cache::run(Command::new("id").args(args))?.trim().parse().context("read a user id")
     };
@@ -321,7 +323,7 @@ fn account() -> Result<Option<(u32, u32)>> {
     bail!("run PostgreSQL: it refuses to run as root, and there is no user postgres or nobody")
 }
 
-fn as_account(program: &Path, account: Option<(u32, u32)>) -> Command {
+pub(crate) fn as_account(program: &Path, account: Option<(u32, u32)>) -> Command {
     let Some((uid, gid)) = account else { return Command::new(program) };
     let mut command = Command::new("setpriv");
     command

@@ -183,6 +183,27 @@ impl Consumer {
         .await
     }
 
+    /// Reads these partitions no more. What was fetched of them before may still come.
+    ///
+    /// # Errors
+    /// [`Error::Client`] when librdkafka refuses the list, for one because a partition is not assigned.
+    pub async fn remove<T: AsRef<str>>(&self, partitions: &[(T, i32)]) -> Result<(), Error> {
+        let gone: Vec<(String, i32)> =
+            partitions.iter().map(|(t, p)| (t.as_ref().to_owned(), *p)).collect();
+        let shared = Arc::clone(&self.shared);
+        blocking("remove partitions", move || {
+            let mut assignment = shared.lock();
+            let removed = shared.consumer.incremental_unassign(&list(&gone));
+            removed.map_err(|source| shared.error("remove partitions".to_owned(), "", source))?;
+            shared.consumer.client().context().forget_behind();
+            assignment.partitions.retain(|(topic, partition, _)| {
+                !gone.iter().any(|(t, p)| t == topic && p == partition)
+            });
+            Ok(())
+        })
+        .await
+    }
+
     /// The next messages, at least one; waits for them. Messages of one partition come in order.
     /// Cancel safe.
     ///

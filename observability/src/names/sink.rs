@@ -47,6 +47,52 @@ pub const APPLY_SECONDS: Metric = Metric {
     labels: &[],
 };
 
+/// Where time goes; `stage` is `decode` (of what Kafka gave at once), `queue` (a batch waits for its lane),
+/// `write` (its rows) or `commit` (its offsets and the commit).
+pub const STAGE_SECONDS: Metric = Metric {
+    name: "causeway_sink_stage_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time of the stages of a batch.",
+    labels: &["stage"],
+};
+
+/// Lanes at work.
+pub const LANES_BUSY: Metric = Metric {
+    name: "causeway_sink_lanes_busy",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Batches that are being applied now, each by a connection of its own.",
+    labels: &[],
+};
+
+/// What is ours.
+pub const PARTITIONS: Metric = Metric {
+    name: "causeway_sink_partitions",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "Partitions that this sink applies; others may have more.",
+    labels: &[],
+};
+
+/// How rows were written; `method` is `copy`, `copy_upsert`, `unnest`, `delete` or `update`.
+pub const ROWS_WRITTEN: Metric = Metric {
+    name: "causeway_sink_rows_written_total",
+    kind: Kind::Counter,
+    unit: Unit::Rows,
+    help: "Rows sent to PostgreSQL, after folding, by the way they were written.",
+    labels: &["method"],
+};
+
+/// Taken over.
+pub const FENCED: Metric = Metric {
+    name: "causeway_sink_fenced_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Times that this sink lost its partitions to others and joined them again.",
+    labels: &[],
+};
+
 /// End-to-end latency, for the newest change of each batch.
 pub const LATENCY_SECONDS: Metric = Metric {
     name: "causeway_sink_latency_seconds",
@@ -127,6 +173,11 @@ pub const ALL: &[&Metric] = &[
     &BATCHES,
     &BATCH_ROWS,
     &APPLY_SECONDS,
+    &STAGE_SECONDS,
+    &LANES_BUSY,
+    &PARTITIONS,
+    &ROWS_WRITTEN,
+    &FENCED,
     &LATENCY_SECONDS,
     &LAG_RECORDS,
     &LAG_SECONDS,
