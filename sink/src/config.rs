@@ -45,7 +45,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch_rows: 10_000,
-            batch_bytes: 4 << 20,
+            batch_bytes: 6 << 20,
             batch_age_ms: 20,
             lanes: 2,
             member_timeout_ms: 6_000,

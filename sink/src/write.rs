@@ -24,7 +24,7 @@ use crate::{
 /// Rows in one statement: its arrays are in memory on both sides.
 const STATEMENT_ROWS: usize = 5_000;
 /// From so many rows on a temporary table is faster than arrays (research E.3, `make bench`).
-const STAGE_ROWS_MIN: usize = 5_000;
+const STAGE_ROWS_MIN: usize = 3_000;
 /// Fewer rows than that are not worth a savepoint.
 const COPY_ROWS_MIN: usize = 200;
 /// Bytes of a COPY that are on their way at a time.
