@@ -108,7 +108,10 @@ impl Config {
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("causeway.toml");
         let text = toml::to_string_pretty(&self.0).context("write TOML")?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        // At once: a process that was started a moment ago may be reading it.
+        let new = folder.join("causeway.toml.new");
+        fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
+        fs::rename(&new, &path).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
     }
 }
