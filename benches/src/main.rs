@@ -8,7 +8,10 @@
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 mod avro;
+mod changes;
+mod latency;
 mod orders;
+mod peers;
 mod pipeline;
 mod raw;
 mod result;
@@ -16,13 +19,15 @@ mod result;
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use result::Results;
 
 /// Measures the parts and writes target/bench/latest.json.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Rows of the table that is copied; half as many changes follow.
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     rows: u64,
@@ -32,6 +37,12 @@ struct Args {
     /// Where to write the figures.
     #[arg(long, value_name = "FILE", default_value = "target/bench/latest.json")]
     json: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Our programs beside those of others that do the same work.
+    Peers(peers::Options),
 }
 
 #[tokio::main]
@@ -46,12 +57,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<()> {
+    if let Some(Command::Peers(options)) = &args.command {
+        return Box::pin(peers::run(options)).await;
+    }
     let mut results = Results::default();
     if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
         avro::run(&mut results)?;
     }
     if !args.only.starts_with("avro") {
-        Box::pin(pipeline::run(&mut results, args.rows)).await?;
+        Box::pin(pipeline::run(&mut results, args.rows, &args.only)).await?;
     }
     results.keep(&args.only);
     if let Some(folder) = args.json.parent() {
