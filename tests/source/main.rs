@@ -3,6 +3,8 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod advisor;
+mod big;
 mod gaps;
 mod offsets;
 mod order;
