@@ -22,7 +22,7 @@ test: tools ## All tests, with real servers; ARGS="--test e2e -- snapshot" runs 
 conformance: tools ## The long tests: a million rows in bounded memory, tiberius' own tests, all of Debezium's
 	$(CARGO) build --release --workspace --all-targets
 	@CAUSEWAY_MEMORY_ROWS=1000000 scripts/test.sh --test e2e -- memory --nocapture
-	@scripts/test.sh --test source --test reconcile --test peers -- --ignored
+	@scripts/test.sh --test reconcile --test peers -- --ignored
 	@tests/tiberius-suite/run
 	@tests/debezium-suite/run all
 

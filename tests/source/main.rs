@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod advisor;
-mod big;
 mod gaps;
 mod offsets;
 mod order;
