@@ -53,7 +53,7 @@ struct Contender<'a> {
 
 enum Kind<'a> {
     Ours { config: std::path::PathBuf, _folder: tempfile::TempDir },
-    Debezium { connect: Option<Connect>, settings: Json, servers: Servers<'a> },
+    Debezium { connect: Option<Box<Connect>>, settings: Json, servers: Servers<'a> },
 }
 
 #[derive(Clone, Copy)]
@@ -156,7 +156,7 @@ impl Contender<'_> {
                         all.extend(more.clone());
                     }
                     worker.create(&self.prefix, all).await?;
-                    connect.insert(worker)
+                    connect.insert(Box::new(worker))
                 };
                 let pid = worker.pid();
                 let alive = || Ok((child::memory_mb(pid)?.1, child::cpu_seconds(pid)?));
