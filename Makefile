@@ -6,7 +6,7 @@ ARGS ?=
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance fmt fmt-check lint bench tools clean-cache
+.PHONY: help demo test conformance fmt fmt-check lint bench bench-peers tools clean-cache
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: tools ## Clippy and rustdoc, no warning allowed
 bench: tools ## Speed and memory, beside the raw limits; writes target/bench/latest.json
 	$(CARGO) build --release --workspace --bins
 	@$(TARGET)/release/causeway-benches $(ARGS)
+
+bench-peers: tools ## Beside Debezium on the same servers; ARGS="--rows 500000"; writes target/bench/peers.json
+	$(CARGO) build --release --workspace --bins
+	@$(TARGET)/release/causeway-benches peers $(ARGS)
 
 tools: ## Installs what tests and demo need (Debian packages, as root)
 	@scripts/install-test-tools.sh

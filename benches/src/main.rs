@@ -9,9 +9,12 @@
 
 mod avro;
 mod bad;
+mod changes;
 mod feed;
+mod latency;
 mod methods;
 mod orders;
+mod peers;
 mod pipeline;
 mod raw;
 mod result;
@@ -20,13 +23,15 @@ mod sink;
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use result::Results;
 
 /// Measures the parts and writes target/bench/latest.json.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Rows of the table that is copied; half as many changes follow.
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     rows: u64,
@@ -41,6 +46,12 @@ struct Args {
     json: PathBuf,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Our programs beside those of others that do the same work.
+    Peers(peers::Options),
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match Box::pin(run(&Args::parse())).await {
@@ -53,6 +64,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<()> {
+    if let Some(Command::Peers(options)) = &args.command {
+        return Box::pin(peers::run(options)).await;
+    }
     let mut results = Results::default();
     if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
         avro::run(&mut results)?;
@@ -65,7 +79,7 @@ async fn run(args: &Args) -> Result<()> {
         Box::pin(sink::run(&mut results, sink::Size { rows, grow: args.grow })).await?;
     }
     if !["avro", "sink", "raw"].iter().any(|part| args.only.starts_with(part)) {
-        Box::pin(pipeline::run(&mut results, args.rows)).await?;
+        Box::pin(pipeline::run(&mut results, args.rows, &args.only)).await?;
     }
     results.keep(&args.only);
     if let Some(folder) = args.json.parent() {

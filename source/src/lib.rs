@@ -19,6 +19,7 @@
 //! (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`] and
 //! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
+pub mod advice;
 pub mod check;
 pub mod choose;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod debezium;
 pub mod error;
 pub mod fold;
 pub mod keys;
+pub mod latency;
 pub mod lob;
 pub mod merge;
 pub mod offsets;

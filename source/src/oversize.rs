@@ -139,6 +139,31 @@ pub fn record_id(topic: &str, key: &[u8], place: Option<Position>, extent: Exten
     xxhash_rust::xxh3::xxh3_128(&bytes)
 }
 
+/// Bytes that the record of a row has at the least: its texts and bytes. Known before anything is encoded.
+#[must_use]
+pub fn least_bytes(row: &[Value]) -> usize {
+    row.iter()
+        .map(|value| match value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Null
+            | Value::Unavailable
+            | Value::Bool(_)
+            | Value::I16(_)
+            | Value::I32(_)
+            | Value::I64(_)
+            | Value::F32(_)
+            | Value::F64(_)
+            | Value::Decimal(_)
+            | Value::Guid(_)
+            | Value::Date(_)
+            | Value::Time(_)
+            | Value::DateTime(_)
+            | Value::DateTimeOffset { .. } => 0,
+        })
+        .sum()
+}
+
 /// Puts the placeholder for what is not there in the place of large values outside the key, and names
 /// their columns.
 pub fn leave_out_large(row: &mut Row, table: &Table) -> Vec<String> {

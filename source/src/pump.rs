@@ -3,6 +3,7 @@
 //! A round looks how far capture has come, reads what is new, folds and publishes it, and then publishes the
 //! chunks of snapshots that capture has passed. What is stored as the position is published with the data.
 
+mod capture;
 mod copies;
 mod dead_letters;
 mod instances;
@@ -26,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     SnapshotMode, SourceError,
     fold::Folder,
+    latency::Latency,
     publish::Publisher,
-    shared::Shared,
+    shared::{Shared, now_ns},
     snapshot::{Chunk, Jobs, Message, POLL_WHILE_WAITING},
     state::{Adhoc, SignalState, TableState},
     tables::Active,
@@ -93,6 +95,8 @@ pub struct Pump {
     known: HashSet<i32>,
     newest_commit_ns: i64,
     health_read: Option<Instant>,
+    capture: capture::Watch,
+    latency: Latency,
     dead_letters_exist: bool,
 }
 
@@ -174,6 +178,8 @@ impl Pump {
             known: start.known,
             newest_commit_ns: 0,
             health_read: None,
+            capture: capture::Watch::default(),
+            latency: Latency::default(),
             dead_letters_exist: false,
         }
     }
@@ -261,6 +267,9 @@ impl Pump {
             self.shared.sight.newest_scan(&mut self.sql).await?
         };
         let tick = log::tick(&mut self.sql).await?;
+        if let Some(max) = tick.max_lsn {
+            self.latency.looked(max, now_ns());
+        }
         self.look_at_instances(&tick).await?;
         self.look_at_health(&tick).await?;
         let settle = Duration::from_millis(self.shared.config.snapshot.settle_ms);
@@ -300,7 +309,16 @@ impl Pump {
         self.keep_signals().await?;
         let tables = &self.tables;
         let name = |number: usize| tables.get(number).map(|t| t.active.id().to_string());
-        self.publisher.commit(self.position, name, always).await?;
+        if self.publisher.commit(self.position, name, always).await? {
+            for split in self.latency.published(now_ns()) {
+                for (stage, ns) in [("capture", split.capture_ns), ("publish", split.publish_ns)] {
+                    names::LATENCY_SECONDS.record(
+                        Duration::from_nanos(ns.unsigned_abs()).as_secs_f64(),
+                        &[("stage", stage)],
+                    );
+                }
+            }
+        }
         names::BUFFER_BYTES.set(0.0, &[]);
         Ok(())
     }

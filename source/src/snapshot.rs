@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SourceError, keys,
-    oversize::{Extent, leave_out_large, reason, record_id},
+    oversize::{Extent, least_bytes, leave_out_large, reason, record_id},
     scope::Scope,
     shared::{Shared, TableProgress, VERSION, now_ns},
     state::Part,
@@ -439,20 +439,23 @@ impl TableReader {
         let bytes_max = shared.config.snapshot.window_bytes / (2 * shared.config.snapshot.readers);
         let mut encoder = ChunkEncoder::new(&shared, active, lsn, scope.by_signal);
         let mut is_last = true;
-        let mut last_key: Option<Vec<Value>> = None;
+        let last;
         {
             // One row more than wanted says whether there is more.
             let mut stream =
                 rows::stream_slice(&mut client, source, slice, Some(limit + 1)).await?;
-            let mut held: Option<Row> = None;
+            let mut held: Option<Held> = None;
+            let mut cut: Option<Held> = None;
             let mut count = 0;
             while let Some(row) = stream.next_row().await? {
-                if let Some(row) = held.take() {
+                if let Some(held) = &mut held {
                     let first = is_first_of_table && count == 1;
-                    encoder.put(&row, encoder.place(first, false)).await?;
+                    encoder.put_held(held, encoder.place(first, false)).await?;
                 }
                 if count == limit || encoder.bytes.len() > bytes_max {
                     is_last = false;
+                    // It is encoded already.
+                    cut = held.take();
                     // At the limit this was the answer's last row; else the connection is closed.
                     if count == limit {
                         while stream.next_row().await?.is_some() {}
@@ -460,8 +463,7 @@ impl TableReader {
                     break;
                 }
                 count += 1;
-                last_key = Some(scope.order.iter().filter_map(|&i| row.get(i).cloned()).collect());
-                held = Some(row);
+                held = Some(encoder.hold(row, &scope.order));
             }
             // The reader that ends the last part has the table's last row.
             let mut ends_table = false;
@@ -469,10 +471,11 @@ impl TableReader {
                 *counted = true;
                 ends_table = progress.parts_left.fetch_sub(1, Ordering::Relaxed) == 1;
             }
-            if let Some(row) = held {
+            if let Some(held) = &mut held {
                 let first = is_first_of_table && count == 1;
-                encoder.put(&row, encoder.place(first, ends_table)).await?;
+                encoder.put_held(held, encoder.place(first, ends_table)).await?;
             }
+            last = held.or(cut);
             if ends_table && !scope.by_signal {
                 shared.progress.left.fetch_sub(1, Ordering::Relaxed);
             }
@@ -480,7 +483,9 @@ impl TableReader {
         let mark = self.mark(client).await?;
         let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
         bytes.shrink_to_fit();
-        let after = last_key.as_deref().map(keys::to_json);
+        let after = last.map(|held| {
+            keys::to_json(&held.order.unwrap_or_else(|| pick(&held.row, &scope.order)))
+        });
         Ok(Read { mark, bytes, ends, refused, after, is_last, lsn })
     }
 
@@ -507,6 +512,19 @@ impl TableReader {
         let after = Some(Json::from(upto));
         Ok(Read { mark, bytes, ends, refused, after, is_last: upto >= keys.len(), lsn })
     }
+}
+
+/// The last row that was read.
+struct Held {
+    row: Row,
+    /// It is too large, and its large values are gone.
+    refused: Option<Refused>,
+    /// The values by which the copy is ordered, when they may be gone from the row.
+    order: Option<Vec<Value>>,
+}
+
+fn pick(row: &Row, columns: &[usize]) -> Vec<Value> {
+    columns.iter().filter_map(|&i| row.get(i).cloned()).collect()
 }
 
 /// Encodes rows one after the other into one buffer.
@@ -549,6 +567,30 @@ impl<'a> ChunkEncoder<'a> {
         } else {
             Snapshot::True
         }
+    }
+
+    /// Holds a row until the next says that it is not the last. What Kafka will not take is let go at once:
+    /// two values of a hundred megabytes are never here at the same time.
+    fn hold(&self, mut row: Row, order: &[usize]) -> Held {
+        let bytes = least_bytes(&row);
+        if self.shared.oversize.fits(bytes) {
+            return Held { row, refused: None, order: None };
+        }
+        let order = Some(pick(&row, order));
+        let left_out = leave_out_large(&mut row, &self.active.instance.source.table);
+        let reason = reason(&self.active.topic, bytes, &left_out);
+        Held { row, refused: Some(Refused { bytes, reason }), order }
+    }
+
+    async fn put_held(&mut self, held: &mut Held, snapshot: Snapshot) -> Result<(), SourceError> {
+        let Some(refused) = held.refused.take() else {
+            return self.put(&held.row, snapshot).await;
+        };
+        let start = self.bytes.len();
+        let key_end = self.encode(&held.row, snapshot, start).await?;
+        self.refused.insert(self.ends.len(), refused);
+        self.ends.push((key_end, self.bytes.len()));
+        Ok(())
     }
 
     async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {

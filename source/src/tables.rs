@@ -98,22 +98,26 @@ impl Active {
         mut encode: impl FnMut(&Codec) -> Result<(), EncodeError>,
     ) -> Result<(), SourceError> {
         loop {
-            let codec = self.codec();
-            match encode(&codec) {
-                Ok(()) => return Ok(()),
-                Err(EncodeError::NanosecondRange { column })
-                    if !codec.micro_columns.contains(&column) =>
-                {
-                    self.widen(registry, column).await?;
+            let column = {
+                // Locked for a row, not counted: readers and pump meet here for each.
+                let codec = self.codec.read().unwrap_or_else(PoisonError::into_inner);
+                match encode(&codec) {
+                    Ok(()) => return Ok(()),
+                    Err(EncodeError::NanosecondRange { column })
+                        if !codec.micro_columns.contains(&column) =>
+                    {
+                        column
+                    }
+                    Err(source) => {
+                        return Err(SourceError::Encode {
+                            table: self.id().clone(),
+                            lsn,
+                            source: Box::new(source),
+                        });
+                    }
                 }
-                Err(source) => {
-                    return Err(SourceError::Encode {
-                        table: self.id().clone(),
-                        lsn,
-                        source: Box::new(source),
-                    });
-                }
-            }
+            };
+            self.widen(registry, column).await?;
         }
     }
 

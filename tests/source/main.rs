@@ -3,6 +3,7 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod advisor;
 mod gaps;
 mod offsets;
 mod order;

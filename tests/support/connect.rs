@@ -143,6 +143,19 @@ value.converter=org.apache.kafka.connect.json.JsonConverter
         Ok(states)
     }
 
+    /// Tells a connector to `pause`, `stop` (its tasks end, its offsets stay) or `resume`.
+    ///
+    /// # Errors
+    /// Connect refuses, or does not answer.
+    pub async fn put(&self, name: &str, action: &str) -> Result<()> {
+        let url = format!("{}/connectors/{name}/{action}", self.url);
+        let answer = reqwest::Client::new().put(url).send().await.context("tell a connector")?;
+        if !answer.status().is_success() {
+            bail!("Connect refuses to {action} {name} ({})", answer.status());
+        }
+        Ok(())
+    }
+
     /// Stops a connector for good.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Our own binaries, run as a user runs them: a process with a configuration file.
 
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Command, sync::OnceLock, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -102,8 +102,13 @@ impl Proc {
     /// # Errors
     /// It does not answer, or with another status than 2xx.
     pub async fn page(&mut self, path: &str) -> Result<String> {
+        // One for all: each new one reads the system's certificates, which takes milliseconds.
+        static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
         let address = self.admin().await?;
-        let answer = reqwest::Client::new()
+        let answer = CLIENT
+            .get_or_init(|| {
+                reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default()
+            })
             .get(format!("http://{address}{path}"))
             .timeout(Duration::from_secs(10))
             .send()

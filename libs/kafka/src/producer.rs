@@ -65,6 +65,13 @@ const SEND_LIMIT: Duration = Duration::from_secs(60);
 /// Sent and not yet acknowledged: above it, [`Transactional::ready`] waits.
 const OUTSTANDING_BYTES: i64 = 32 << 20;
 
+/// The first and the longest sleep between two looks at what is under way.
+///
+/// `BaseProducer::poll` waits in whole milliseconds and goes round and round during the rest: a wait of 1 ms
+/// takes a whole core from the broker and the readers. So it is asked not to wait, and we sleep.
+const NAP: Duration = Duration::from_micros(100);
+const NAP_MAX: Duration = Duration::from_millis(1);
+
 /// Sends between two looks at the delivery reports.
 const POLL_EVERY: u32 = 256;
 
@@ -281,7 +288,8 @@ impl Inner {
     fn send_when_there_is_room(&self, mut base: BaseRecord<'_, [u8], [u8]>) -> Result<(), Error> {
         let started = Instant::now();
         loop {
-            self.producer.poll(Duration::from_millis(1));
+            std::thread::sleep(NAP);
+            self.producer.poll(Duration::ZERO);
             self.check_deliveries()?;
             match self.producer.send(base) {
                 Ok(()) => return Ok(()),
@@ -320,9 +328,14 @@ impl Inner {
         // librdkafka's own wait looks every 100 ms only; a commit would take as long. So wait here
         // until everything has been acknowledged, then there is nothing left to wait for.
         let started = Instant::now();
+        let mut nap = NAP;
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(Duration::from_millis(1));
+            self.producer.poll(Duration::ZERO);
             self.check_deliveries()?;
+            if self.producer.in_flight_count() > 0 {
+                std::thread::sleep(nap);
+                nap = (nap * 2).min(NAP_MAX);
+            }
             if started.elapsed() > STEP {
                 return Err(Error::Timeout {
                     doing: format!("deliver the records of a transaction of {}", self.id),
@@ -341,7 +354,8 @@ impl Inner {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    self.producer.poll(Duration::from_millis(2));
+                    self.producer.poll(Duration::ZERO);
+                    std::thread::sleep(NAP_MAX);
                 }
             });
             let result = self.producer.abort_transaction(STEP);

@@ -12,6 +12,7 @@
 //! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys);
 //! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are).
 
+pub mod capture;
 pub mod catalog;
 pub mod changes;
 pub mod client;

@@ -375,6 +375,20 @@ pub fn newest_scan() -> Query {
     )
 }
 
+/// The newest sessions of the capture job, of at most `limit`. Needs VIEW DATABASE STATE.
+/// <https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/change-data-capture-sys-dm-cdc-log-scan-sessions>
+#[must_use]
+pub fn scan_sessions(limit: usize) -> Query {
+    Query::new(
+        "read the sessions of the capture job",
+        format!(
+            "SELECT TOP ({limit}) s.session_id, s.start_time, s.end_time, s.tran_count, s.last_commit_cdc_time, \
+             s.empty_scan_count, s.scan_phase FROM sys.dm_cdc_log_scan_sessions AS s \
+             WHERE s.session_id > 0 ORDER BY s.session_id DESC"
+        ),
+    )
+}
+
 /// The last captured transaction that ended at least `seconds` ago.
 /// <https://learn.microsoft.com/sql/relational-databases/system-tables/cdc-lsn-time-mapping-transact-sql>
 #[must_use]

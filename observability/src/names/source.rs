@@ -65,6 +65,25 @@ pub const CAPTURE_LAG_SECONDS: Metric = Metric {
     labels: &[],
 };
 
+/// Where the time of a change went; `stage` is `capture` (commit to seen in a change table) or `publish` (seen
+/// to committed to Kafka). Debezium's `MilliSecondsBehindSource` is their sum.
+pub const LATENCY_SECONDS: Metric = Metric {
+    name: "causeway_source_latency_seconds",
+    kind: Kind::Histogram,
+    unit: Unit::Seconds,
+    help: "Time between the commit of a source transaction and its place in Kafka, by stage.",
+    labels: &["stage"],
+};
+
+/// Whether the capture job is what changes wait for; `kind` is `pause`, `full`, `slow` or `stopped`.
+pub const CAPTURE_LIMIT: Metric = Metric {
+    name: "causeway_source_capture_limit",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "1 while SQL Server's capture job is what changes wait for, by kind; /status names the call that helps.",
+    labels: &["kind"],
+};
+
 /// Time of one poll.
 pub const POLL_SECONDS: Metric = Metric {
     name: "causeway_source_poll_seconds",
@@ -156,6 +175,8 @@ pub const ALL: &[&Metric] = &[
     &COMMIT_SECONDS,
     &LAG_SECONDS,
     &CAPTURE_LAG_SECONDS,
+    &LATENCY_SECONDS,
+    &CAPTURE_LIMIT,
     &POLL_SECONDS,
     &BUFFER_BYTES,
     &SNAPSHOT_ROWS,

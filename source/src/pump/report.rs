@@ -12,7 +12,7 @@ use causeway_sqlserver::log::{self, Tick};
 use serde_json::json;
 
 use super::Pump;
-use crate::{SourceError, shared::now_ns, window::Scans};
+use crate::{SourceError, shared::now_ns};
 
 /// How often the capture job's latency and the retention are looked at.
 const HEALTH: Duration = Duration::from_secs(10);
@@ -32,12 +32,7 @@ impl Pump {
             return Ok(());
         }
         self.health_read = Some(Instant::now());
-        if self.shared.sight.scans
-            && let Scans::Newest(scan) = self.shared.sight.newest_scan(&mut self.sql).await?
-        {
-            let seconds = scan.latency_s.and_then(|s| u32::try_from(s).ok()).unwrap_or(0);
-            names::CAPTURE_LAG_SECONDS.set(f64::from(seconds), &[]);
-        }
+        self.look_at_capture(tick.max_lsn).await?;
         // Instances that cleanup has not touched since we met them say nothing of its pace.
         let cleaned = self.tables.iter().filter_map(|entry| {
             let low = tick.instances.get(&entry.active.instance.object_id)?.start_lsn?;
@@ -104,6 +99,7 @@ impl Pump {
             "snapshots_paused": paused,
             "signals": adhoc,
             "chunks_waiting": self.waiting.len(),
+            "capture": self.capture.json(),
         }));
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     SourceError,
     fold::{Event, Item, Moved},
     keys, lob,
-    oversize::{Extent, leave_out_large, reason},
+    oversize::{Extent, least_bytes, leave_out_large, reason},
     publish::{Sent, TableRecord},
     reader::Reader,
     shared::{Shared, VERSION, now_ns},
@@ -134,9 +134,13 @@ impl Pump {
             .filter_map(|&number| self.tables.get(number))
             .map(|t| Arc::clone(&t.active))
             .collect();
-        let by_number: HashMap<usize, Arc<Active>> =
-            actives.iter().map(|a| (a.number, Arc::clone(a))).collect();
-        let mut counts: HashMap<usize, u64> = HashMap::new();
+        // By the table's number: a look for each row must cost nothing.
+        let mut by_number: Vec<Option<(Arc<Active>, u64)>> = vec![None; self.tables.len()];
+        for active in &actives {
+            if let Some(slot) = by_number.get_mut(active.number) {
+                *slot = Some((Arc::clone(active), 0));
+            }
+        }
         let mut reader =
             Reader::start(&shared.pool, actives.into_iter().map(|active| (active, range))).await?;
         let from = self.position.commit_lsn;
@@ -144,7 +148,6 @@ impl Pump {
         let mut current: Option<Lsn> = None;
         while let Some((number, row)) = reader.next().await? {
             round.any = true;
-            *counts.entry(number).or_default() += 1;
             let commit = row.position.commit_lsn;
             if current != Some(commit) {
                 if let Some(ended) = current {
@@ -153,6 +156,7 @@ impl Pump {
                         self.emit(&mut block, times).await?;
                     }
                     self.publisher.transaction_ended();
+                    self.latency.ended(ended, times.get(&ended).copied().unwrap_or(0));
                     self.position = Position::end_of(ended);
                     if self.publisher.is_full() {
                         self.emit(&mut block, times).await?;
@@ -168,7 +172,8 @@ impl Pump {
                     self.publisher.trace(commit, time)?;
                 }
             }
-            let Some(active) = by_number.get(&number) else { continue };
+            let Some(Some((active, count))) = by_number.get_mut(number) else { continue };
+            *count += 1;
             let size = row.size();
             let key = active.key(&shared.registry, commit, &row.row).await?;
             let item = Item { table: number, position: row.position, row: row.row, key, size };
@@ -191,13 +196,12 @@ impl Pump {
         self.emit(&mut block, times).await?;
         if let Some(ended) = current {
             self.publisher.transaction_ended();
+            self.latency.ended(ended, times.get(&ended).copied().unwrap_or(0));
             self.position = Position::end_of(ended);
         }
-        for (number, count) in counts {
-            if let Some(active) = by_number.get(&number) {
-                let table = active.id().to_string();
-                names::ROWS_READ.add(count, &[("table", &table), ("phase", "stream")]);
-            }
+        for (active, count) in by_number.into_iter().flatten() {
+            let table = active.id().to_string();
+            names::ROWS_READ.add(count, &[("table", &table), ("phase", "stream")]);
         }
         Ok(())
     }
@@ -246,18 +250,26 @@ impl Pump {
             moved.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
         let mut extent = Extent::Whole;
         loop {
-            encode(&shared, &active, event, committed_ns, value).await?;
-            let record = TableRecord {
-                active: &active,
-                key: &event.key,
-                value: Some(value.as_slice()),
-                headers: &headers,
-                lsn,
-                is_row: true,
-                place: Some(event.position),
-                extent,
+            // What cannot fit is not even encoded: it would be in memory twice.
+            let least = [&event.before, &event.after].into_iter().flatten();
+            let least = least.map(|row| least_bytes(row)).sum();
+            let sent = if shared.oversize.fits(least) {
+                encode(&shared, &active, event, committed_ns, value).await?;
+                let record = TableRecord {
+                    active: &active,
+                    key: &event.key,
+                    value: Some(value.as_slice()),
+                    headers: &headers,
+                    lsn,
+                    is_row: true,
+                    place: Some(event.position),
+                    extent,
+                };
+                self.publisher.send(record).await?
+            } else {
+                Sent::TooLarge(least)
             };
-            let Sent::TooLarge(bytes) = self.publisher.send(record).await? else { break };
+            let Sent::TooLarge(bytes) = sent else { break };
             let table = &active.instance.source.table;
             // A sink needs the image before the change least.
             if extent == Extent::Whole
