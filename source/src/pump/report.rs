@@ -8,11 +8,14 @@ use std::{
 use causeway_change::time::TICKS_PER_SECOND;
 use causeway_kafka::topic;
 use causeway_observability::names::source as names;
-use causeway_sqlserver::log::{self, Tick};
+use causeway_sqlserver::{
+    captured::Scans,
+    log::{self, Tick},
+};
 use serde_json::json;
 
 use super::Pump;
-use crate::{SourceError, shared::now_ns, window::Scans};
+use crate::{SourceError, shared::now_ns};
 
 /// How often the capture job's latency and the retention are looked at.
 const HEALTH: Duration = Duration::from_secs(10);
