@@ -11,6 +11,7 @@ mod avro;
 mod orders;
 mod pipeline;
 mod raw;
+mod reconcile;
 mod result;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -29,6 +30,12 @@ struct Args {
     /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// Rows of the table that the reconciler compares.
+    #[arg(long, value_name = "N", default_value_t = 300_000)]
+    reconcile_rows: u64,
+    /// Also measure PyPI's reladiff on two PostgreSQL databases with the same rows.
+    #[arg(long)]
+    reladiff: bool,
     /// Where to write the figures.
     #[arg(long, value_name = "FILE", default_value = "target/bench/latest.json")]
     json: PathBuf,
@@ -50,7 +57,12 @@ async fn run(args: &Args) -> Result<()> {
     if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
         avro::run(&mut results)?;
     }
-    if !args.only.starts_with("avro") {
+    let reconcile = args.only.starts_with("reconcile") || args.only.starts_with("reladiff");
+    if args.only.is_empty() || reconcile {
+        let peers = args.reladiff || args.only.starts_with("reladiff");
+        Box::pin(reconcile::run(&mut results, args.reconcile_rows, peers)).await?;
+    }
+    if !args.only.starts_with("avro") && !reconcile {
         Box::pin(pipeline::run(&mut results, args.rows)).await?;
     }
     results.keep(&args.only);

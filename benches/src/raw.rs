@@ -103,6 +103,26 @@ async fn take(client: &postgres::Client, query: &str) -> Result<(Vec<Bytes>, f64
     Ok((data, f64::from(u32::try_from(count).context("count")?)))
 }
 
+/// Copies a table from one database into another.
+pub(crate) async fn pour(
+    from: &postgres::Client,
+    table: &str,
+    to: &postgres::Client,
+    into: &str,
+) -> Result<()> {
+    let stream = from
+        .copy_out(&format!("COPY (SELECT * FROM {table}) TO STDOUT (FORMAT binary)"))
+        .await
+        .context("copy out")?;
+    let sink =
+        to.copy_in(&format!("COPY {into} FROM STDIN (FORMAT binary)")).await.context("copy in")?;
+    let (mut stream, mut sink) = (std::pin::pin!(stream), std::pin::pin!(sink));
+    while let Some(piece) = stream.try_next().await.context("copy out")? {
+        sink.feed(piece).await.context("copy in")?;
+    }
+    sink.close().await.context("copy in")
+}
+
 async fn put(client: &postgres::Client, table: &str, data: Vec<Bytes>) -> Result<()> {
     let sink = client
         .copy_in(&format!("COPY {table} FROM STDIN (FORMAT binary)"))
