@@ -30,7 +30,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, peers: bool) -> Result
     let (sqlserver, kafka, registry, postgres) =
         tokio::join!(shared::sqlserver(), shared::kafka(), shared::registry(), shared::postgres());
     let pipeline = Pipeline::new("recon", sqlserver, kafka, registry, postgres).await?;
-    filled(&pipeline, sqlserver, postgres, rows).await?;
+    Box::pin(filled(&pipeline, sqlserver, postgres, rows)).await?;
 
     let mut client = sqlserver.client(&pipeline.name).await?;
     let read = raw::read(&mut client, "SELECT * FROM dbo.orders").await?;
@@ -53,10 +53,10 @@ pub(crate) async fn run(results: &mut Results, rows: u64, peers: bool) -> Result
     if peers {
         let copy = format!("{}_copy", pipeline.name);
         postgres.create_database(&copy).await?;
-        let theirs = reladiff(postgres, &pipeline.name, &copy, 0).await?;
+        let theirs = Box::pin(reladiff(postgres, &pipeline.name, &copy, 0)).await?;
         results.add("reladiff.equal", "s", theirs, None, None);
         results.add("reconcile.equal_by_reladiff", "x of its time", equal / theirs, None, None);
-        let theirs = reladiff(postgres, &pipeline.name, &copy, 1).await?;
+        let theirs = Box::pin(reladiff(postgres, &pipeline.name, &copy, 1)).await?;
         results.add("reladiff.1_percent", "s", theirs, None, None);
         let ratio = different / theirs;
         results.add("reconcile.1_percent_by_reladiff", "x of its time", ratio, None, None);

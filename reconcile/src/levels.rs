@@ -22,7 +22,7 @@ pub(crate) async fn checksum(
 ) -> Result<(), ReconcileError> {
     let Some(guard) = task.guard.filter(|guard| guard.snapshots) else {
         // Without two frozen sides the sums of a table that is written to never meet.
-        return table::rows(task, report).await;
+        return Box::pin(table::rows(task, report)).await;
     };
     report.strategy = "sum";
     task.progress.doing("waiting for the pipeline");
@@ -34,11 +34,12 @@ pub(crate) async fn checksum(
     let dirty = frozen.dirty.take().unwrap_or_else(|| Arc::new(Dirty::All));
     if dirty.len().is_none() {
         drop((source, target));
-        return table::rows(task, report).await;
+        return Box::pin(table::rows(task, report)).await;
     }
     let to = [Gather::sum(dirty.clone()), Gather::sum(dirty)];
     let pair = Pair { source, target: Target::Frozen(target) };
-    let (_, gathered) = read::both(pair, &task.shape, &Chunk::default(), &task.pace(), to).await?;
+    let (_, gathered) =
+        Box::pin(read::both(pair, &task.shape, &Chunk::default(), &task.pace(), to)).await?;
     let outcome = read::matched(&task.shape, gathered, &Keep::new(0, None))?;
     outcome.tell(report);
     report.fence = Some(frozen.report);

@@ -50,7 +50,7 @@ pub async fn read(
     report.strategy = if ranges { "range" } else { "hash" };
     // A sample is not the whole: nothing of it is kept.
     let ledger = task.ledger.filter(|_| part.is_none());
-    let mut plan = plan(task, ledger, ranges, &mut frozen).await?;
+    let mut plan = Box::pin(plan(task, ledger, ranges, &mut frozen)).await?;
     report.chunks = plan.read.len() + plan.unread.len() + plan.done.len();
     report.chunks_unchanged = plan.unread.len();
     report.chunks_done_before = plan.done.len();
@@ -59,9 +59,9 @@ pub async fn read(
     }
     task.progress.doing("reading");
     let mut outcome = if ranges {
-        in_ranges(task, ledger, &mut frozen, &plan).await?
+        Box::pin(in_ranges(task, ledger, &mut frozen, &plan)).await?
     } else if let Some(chunk) = plan.read.first() {
-        at_once(task, guard, ledger, &mut frozen, chunk).await?
+        Box::pin(at_once(task, guard, ledger, &mut frozen, chunk)).await?
     } else {
         Outcome::default()
     };
@@ -232,7 +232,7 @@ async fn at_once(
     let gathered = if guard.snapshots {
         let target = frozen.targets.pop().ok_or_else(|| task.lost())?;
         let target = Target::Frozen(target);
-        read::both(Pair { source, target }, shape, chunk, &pace, to).await?.1
+        Box::pin(read::both(Pair { source, target }, shape, chunk, &pace, to)).await?.1
     } else {
         let [to_source, to_target] = to;
         let a = read::source(&mut source, shape, chunk, &pace, to_source).await?;
@@ -278,7 +278,8 @@ async fn in_ranges(
                     return Err(ReconcileError::Stopped { table: shape.source.id().clone() });
                 }
                 let to = [Gather::spool(memory), Gather::spool(memory)];
-                let (back, gathered) = read::both(pair, &shape, &chunk, &pace, to).await?;
+                let (back, gathered) =
+                    Box::pin(read::both(pair, &shape, &chunk, &pace, to)).await?;
                 pair = back;
                 let outcome = read::matched(&shape, gathered, &keep)?;
                 if let (Some(ledger), Some(notes)) = (&ledger, &notes) {

@@ -222,8 +222,8 @@ pub struct Pair {
 }
 
 enum Read {
-    Source(Client, Gather),
-    Target(Target, Gather),
+    Source(Box<(Client, Gather)>),
+    Target(Box<(Target, Gather)>),
 }
 
 /// Reads a range of both sides, each by a task of its own: decoding one does not wait for the other.
@@ -244,22 +244,22 @@ pub async fn both(
         let (shape, chunk, pace) = (shape.clone(), chunk.clone(), pace.clone());
         tasks.spawn(async move {
             let gathered = source(&mut client, &shape, &chunk, &pace, to_source).await?;
-            Ok(Read::Source(client, gathered))
+            Ok(Read::Source(Box::new((client, gathered))))
         });
     }
     {
         let (shape, chunk, pace) = (shape.clone(), chunk.clone(), pace.clone());
         tasks.spawn(async move {
             let gathered = target(session.session(), &shape, &chunk, &pace, to_target).await?;
-            Ok(Read::Target(session, gathered))
+            Ok(Read::Target(Box::new((session, gathered))))
         });
     }
     let lost = || ReconcileError::Worker { table: shape.source.id().clone() };
     let (mut from_source, mut from_target) = (None, None);
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| lost())?? {
-            Read::Source(client, gathered) => from_source = Some((client, gathered)),
-            Read::Target(client, gathered) => from_target = Some((client, gathered)),
+            Read::Source(read) => from_source = Some(*read),
+            Read::Target(read) => from_target = Some(*read),
         }
     }
     let ((source, a), (target, b)) = (from_source.ok_or_else(lost)?, from_target.ok_or_else(lost)?);

@@ -105,13 +105,13 @@ pub async fn judge(
                 let mut rest = open.into_iter().peekable();
                 while rest.peek().is_some() {
                     let batch = rest.by_ref().take(if n == 1 { FIRST } else { LATER }).collect();
-                    let judged = fenced(task, guard, batch, report).await?;
+                    let judged = Box::pin(fenced(task, guard, batch, report)).await?;
                     confirmed.extend(judged.0);
                     still.extend(judged.1);
                 }
                 (confirmed, still)
             }
-            None => timed(task, open, began.elapsed(), report).await?,
+            None => Box::pin(timed(task, open, began.elapsed(), report)).await?,
         };
         describe(task, confirmed, report).await?;
         open = still;

@@ -79,9 +79,9 @@ pub async fn compare(task: &Task<'_>, report: &mut TableReport) -> Result<(), Re
         return Err(ReconcileError::Copying { table: task.shape.source.id().clone() });
     }
     match task.config.level {
-        Level::Counts => levels::counts(task, report).await,
-        Level::Checksum => levels::checksum(task, report).await,
-        Level::Full | Level::Sample => rows(task, report).await,
+        Level::Counts => Box::pin(levels::counts(task, report)).await,
+        Level::Checksum => Box::pin(levels::checksum(task, report)).await,
+        Level::Full | Level::Sample => Box::pin(rows(task, report)).await,
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn rows(task: &Task<'_>, report: &mut TableReport) -> Result<()
     let limit = Duration::from_secs(task.config.settle_limit_seconds);
     let began = Instant::now();
     for attempt in 1.. {
-        let Some(found) = read(task, report).await? else { break };
+        let Some(found) = Box::pin(read(task, report)).await? else { break };
         let Found { outcome, dirty, plan } = found;
         outcome.tell(report);
         if !task.shape.keyless() || outcome.differences.is_empty() {
@@ -134,9 +134,9 @@ struct Found {
 async fn read(task: &Task<'_>, report: &mut TableReport) -> Result<Option<Found>, ReconcileError> {
     let part = (task.config.level == Level::Sample).then_some(task.config.sample);
     let Some(guard) = task.guard else {
-        return by_time(task, part, report).await.map(Some);
+        return Box::pin(by_time(task, part, report)).await.map(Some);
     };
-    let (outcome, dirty, plan) = ranges::read(task, guard, part, report).await?;
+    let (outcome, dirty, plan) = Box::pin(ranges::read(task, guard, part, report)).await?;
     Ok(Some(Found { outcome, dirty, plan }))
 }
 
@@ -154,7 +154,8 @@ async fn by_time(
     let chunk = Chunk { sample: part, ..Chunk::default() };
     let to = [Gather::spool(task.memory(1)), Gather::spool(task.memory(1))];
     let pair = Pair { source, target: Target::Pooled(target) };
-    let (pair, gathered) = read::both(pair, &task.shape, &chunk, &task.pace(), to).await?;
+    let (pair, gathered) =
+        Box::pin(read::both(pair, &task.shape, &chunk, &task.pace(), to)).await?;
     task.pools.source.put(pair.source);
     let keep = Keep::new(task.config.recheck_keys, None);
     let outcome = read::matched(&task.shape, gathered, &keep)?;

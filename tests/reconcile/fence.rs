@@ -33,7 +33,7 @@ pub(crate) const ROWS: u64 = 12_000;
 
 impl Working {
     pub(crate) async fn start(snapshots: bool, keys: &[(&str, i64)]) -> Result<Self> {
-        Self::with_rows(snapshots, keys, ROWS).await
+        Box::pin(Self::with_rows(snapshots, keys, ROWS)).await
     }
 
     pub(crate) async fn with_rows(
@@ -99,7 +99,7 @@ impl Working {
         let processes = &mut [&mut source, &mut sink];
         let wanted = i64::try_from(rows).context("rows")?;
         let count = "SELECT count(*) FROM public.goods";
-        pipeline.target_reaches(postgres, count, wanted, LIMIT).await?;
+        Box::pin(pipeline.target_reaches(postgres, count, wanted, LIMIT)).await?;
         pipeline.equal(sqlserver, postgres, &["codes"], processes, LIMIT).await?;
         let folder = tempfile::tempdir()?;
         Ok(Self { pipeline, source, sink, folder, client })

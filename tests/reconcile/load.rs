@@ -128,15 +128,11 @@ fn not_different(ran: &Ran, what: &str) {
 }
 
 async fn under_load(snapshots: bool, size: Size) -> Result<()> {
-    let working = Working::with_rows(
-        snapshots,
-        &[("reconcile.chunk_rows", i64::try_from(size.rows / 12)?)],
-        size.rows,
-    )
-    .await?;
+    let chunk = ("reconcile.chunk_rows", i64::try_from(size.rows / 12)?);
+    let working = Box::pin(Working::with_rows(snapshots, &[chunk], size.rows)).await?;
     let mut client = shared::sqlserver().await.client(&working.pipeline.name).await?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let watch = watched(&working, snapshots, size, &done);
+    let watch = Box::pin(watched(&working, snapshots, size, &done));
     let loading = load(&mut client, size, &stop, &done);
     tokio::select! {
         watched = watch => watched?,
@@ -188,7 +184,7 @@ async fn watched(working: &Working, snapshots: bool, size: Size, done: &AtomicU6
         let ran = working.run(&["--tables", "dbo.goods", "--level", "checksum"]).await?;
         assert_eq!(ran.code, 1, "{}", ran.text);
     }
-    mended(working, ran.report["run_id"].as_str().context("run_id")?).await?;
+    Box::pin(mended(working, ran.report["run_id"].as_str().context("run_id")?)).await?;
 
     let ran = working.run(&["--tables", "dbo.goods"]).await?;
     let status = &ran.table("dbo.goods")["status"];
@@ -227,22 +223,22 @@ async fn mended(working: &Working, run: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_in_flight_are_never_differences_and_a_hundred_planted_are_found_and_mended()
 -> Result<()> {
-    under_load(true, SLICE).await
+    Box::pin(under_load(true, SLICE)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_in_flight_are_never_differences_without_snapshots_either() -> Result<()> {
-    under_load(false, SLICE).await
+    Box::pin(under_load(false, SLICE)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "twenty runs over a million rows under load: make conformance"]
 async fn twenty_runs_under_load_over_a_million_rows_with_a_hundred_planted() -> Result<()> {
-    under_load(true, WHOLE).await
+    Box::pin(under_load(true, WHOLE)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "twenty runs over a million rows under load: make conformance"]
 async fn twenty_runs_under_load_over_a_million_rows_without_snapshots() -> Result<()> {
-    under_load(false, WHOLE).await
+    Box::pin(under_load(false, WHOLE)).await
 }

@@ -21,12 +21,18 @@ pub fn from_wire(
     ty: &ColumnType,
     column: &str,
 ) -> Result<Value, SqlServerError> {
-    match data {
-        // The driver's memory becomes ours.
-        ColumnData::String(Some(text)) if is_text(ty) => Ok(Value::Text(text.into_owned())),
-        ColumnData::Binary(Some(bytes)) if is_binary(ty) => Ok(Value::Bytes(bytes.into_owned())),
-        data => value_ref(&data, ty, column).map(ValueRef::to_value),
+    // The driver's memory becomes ours.
+    if is_text(ty)
+        && let ColumnData::String(Some(text)) = data
+    {
+        return Ok(Value::Text(text.into_owned()));
     }
+    if is_binary(ty)
+        && let ColumnData::Binary(Some(bytes)) = data
+    {
+        return Ok(Value::Bytes(bytes.into_owned()));
+    }
+    value_ref(&data, ty, column).map(ValueRef::to_value)
 }
 
 fn is_text(ty: &ColumnType) -> bool {

@@ -167,15 +167,15 @@ mod tests {
     #[test]
     fn what_is_not_done_is_free() {
         assert!(free(&[]) == [(None, None)]);
-        assert!(free(&[(None, None)]) == []);
-        assert!(free(&[(None, Some(5)), (Some(5), None)]) == []);
+        assert!(free(&[(None, None)]).is_empty());
+        assert!(free(&[(None, Some(5)), (Some(5), None)]).is_empty());
         assert!(free(&[(Some(5), None)]) == [(None, Some(key(5)))]);
         assert!(
             free(&[(Some(-7), Some(3)), (None, Some(-9)), (Some(3), Some(9))])
                 == [(Some(key(-9)), Some(key(-7))), (Some(key(9)), None)]
         );
         // One inside another: the table was cut anew in between.
-        assert!(free(&[(None, Some(9)), (Some(2), Some(4)), (Some(9), None)]) == []);
+        assert!(free(&[(None, Some(9)), (Some(2), Some(4)), (Some(9), None)]).is_empty());
     }
 
     #[test]

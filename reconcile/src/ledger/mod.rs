@@ -95,10 +95,7 @@ impl Ledger {
                 .map_err(failed("look for a run that was cut off"))?;
             if let Some(row) = row {
                 this.run = row.get(0);
-                this.finished = match row.get(1) {
-                    Json::Array(tables) => tables,
-                    _ => Vec::new(),
-                };
+                this.finished = row.get::<_, Json>(1).as_array().cloned().unwrap_or_default();
                 return Ok(this);
             }
         }
