@@ -17,6 +17,7 @@ mod orders;
 mod peers;
 mod pipeline;
 mod raw;
+mod reconcile;
 mod result;
 mod sink;
 
@@ -41,6 +42,12 @@ struct Args {
     /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
+    /// Rows of the table that the reconciler compares.
+    #[arg(long, value_name = "N", default_value_t = 300_000)]
+    reconcile_rows: u64,
+    /// Also measure PyPI's reladiff on two PostgreSQL databases with the same rows.
+    #[arg(long)]
+    reladiff: bool,
     /// Where to write the figures.
     #[arg(long, value_name = "FILE", default_value = "target/bench/latest.json")]
     json: PathBuf,
@@ -78,7 +85,12 @@ async fn run(args: &Args) -> Result<()> {
         let rows = u32::try_from(args.rows).context("fewer rows than four billion")?;
         Box::pin(sink::run(&mut results, sink::Size { rows, grow: args.grow })).await?;
     }
-    if !["avro", "sink", "raw"].iter().any(|part| args.only.starts_with(part)) {
+    let reconcile = args.only.starts_with("reconcile") || args.only.starts_with("reladiff");
+    if args.only.is_empty() || reconcile {
+        let peers = args.reladiff || args.only.starts_with("reladiff");
+        Box::pin(reconcile::run(&mut results, args.reconcile_rows, peers)).await?;
+    }
+    if !reconcile && !["avro", "sink", "raw"].iter().any(|part| args.only.starts_with(part)) {
         Box::pin(pipeline::run(&mut results, args.rows, &args.only)).await?;
     }
     results.keep(&args.only);

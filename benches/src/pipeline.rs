@@ -54,7 +54,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     source.terminate(Duration::from_secs(30)).await?;
 
     let target = postgres.client(&bench.pipeline.name).await?;
-    let the_rest = wanted("pipeline") || wanted("reconcile");
+    let the_rest = wanted("pipeline");
     if the_rest {
         // How fast it is stands in sink.rs; here the target only has to have the rows.
         let mut sink = bench.pipeline.sink()?;
@@ -88,9 +88,6 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     settle(&bench, &mut source, &mut sink).await?;
     source.terminate(Duration::from_secs(30)).await?;
     sink.terminate(Duration::from_secs(30)).await?;
-
-    let (rate, mb) = reconcile(&bench).await?;
-    results.add("reconcile.full", "rows/s", rate, Some(read), Some(mb));
     Ok(())
 }
 
@@ -178,28 +175,6 @@ async fn settle(bench: &Bench, source: &mut Proc, sink: &mut Proc) -> Result<()>
         .equal(bench.sqlserver, bench.postgres, &[orders::NAME], &mut [source, sink], LIMIT)
         .await?;
     Ok(())
-}
-
-/// Rows per second of a whole reconciliation, its start included, and its memory.
-async fn reconcile(bench: &Bench) -> Result<(f64, f64)> {
-    let start = Instant::now();
-    let mut process = Proc::start("causeway-reconcile", &["run"], bench.pipeline.path())?;
-    let mut mb = 0.0_f64;
-    let code = loop {
-        mb = process.peak_mb().unwrap_or(0.0).max(mb);
-        match process.ended()? {
-            Some(code) => break code,
-            None if start.elapsed() > LIMIT => bail!("the reconciler runs for {LIMIT:?}"),
-            None => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
-    if code != 0 {
-        bail!("the reconciler ended with code {code}:\n{}", process.tail(20));
-    }
-    let target = bench.postgres.client(&bench.pipeline.name).await?;
-    let rows: i64 =
-        target.query_one("SELECT count(*) FROM public.orders", &[]).await.context("count")?.get(0);
-    Ok((whole(u64::try_from(rows).context("count")?)? / start.elapsed().as_secs_f64(), mb))
 }
 
 fn whole(rows: u64) -> Result<f64> {

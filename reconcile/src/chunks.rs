@@ -1,9 +1,11 @@
 //! Key ranges of a table, for keys whose order is the same in both engines.
 
+use std::cmp::Ordering;
+
 use causeway_change::{ColumnType, Value};
 use causeway_sqlserver::{Client, KeyRange, SourceTable, rows};
 
-use crate::{error::ReconcileError, sides::Chunk};
+use crate::{error::ReconcileError, ledger::choose, sides::Chunk};
 
 /// Whether both engines put values of this type into the same order: whole numbers, decimals, dates and times
 /// without zone. Texts, GUIDs and bytes have another order in each, floats have values that only one has.
@@ -52,40 +54,49 @@ pub fn can_cut(source: &SourceTable) -> bool {
     key.peek().is_some() && key.all(|column| order_is_shared(column.ty) && !column.nullable)
 }
 
-/// Cuts a table into ranges of about `rows` rows, by its own index. The first is open below and the last above,
-/// so that rows of the target beyond the source's are met too.
+/// Cuts a range of a table into ranges of about `rows` rows, by its own index. Together they have the range's own
+/// bounds: of a whole table the first is open below and the last above, so that rows of the target beyond the
+/// source's are met too.
 ///
 /// # Errors
 /// When SQL Server does not answer.
 pub async fn cut(
     client: &mut Client,
     source: &SourceTable,
+    range: &KeyRange,
     rows: u64,
 ) -> Result<Vec<Chunk>, ReconcileError> {
     let mut ends: Vec<Vec<Value>> = Vec::new();
     loop {
-        let after = ends.last().map(Vec::as_slice);
+        let after = ends.last().or(range.after.as_ref()).map(Vec::as_slice);
         let end = rows::chunk_end(client, source, after, rows).await.map_err(|error| {
             ReconcileError::Source { table: source.id().clone(), source: Box::new(error) }
         })?;
         match end {
-            Some(end) => ends.push(end),
-            None => return Ok(between(ends)),
+            Some(end) if inside(&end, range) => ends.push(end),
+            Some(_) | None => return Ok(between(range, ends)),
         }
     }
 }
 
-/// The ranges between the ends; the last end is not one, because behind it only the target can have rows.
-fn between(mut ends: Vec<Vec<Value>>) -> Vec<Chunk> {
-    ends.pop();
+fn inside(end: &[Value], range: &KeyRange) -> bool {
+    range.upto.as_ref().is_none_or(|upto| choose::order(end, upto) == Ordering::Less)
+}
+
+/// The ranges between the ends; of an open range the last end is not one, because behind it only the target can
+/// have rows.
+fn between(range: &KeyRange, mut ends: Vec<Vec<Value>>) -> Vec<Chunk> {
+    if range.upto.is_none() {
+        ends.pop();
+    }
     let mut chunks = Vec::with_capacity(ends.len() + 1);
-    let mut after = None;
+    let mut after = range.after.clone();
     for end in ends {
         let range = KeyRange { after: after.take(), upto: Some(end.clone()) };
         chunks.push(Chunk { range, sample: None });
         after = Some(end);
     }
-    chunks.push(Chunk { range: KeyRange { after, upto: None }, sample: None });
+    chunks.push(Chunk { range: KeyRange { after, upto: range.upto.clone() }, sample: None });
     chunks
 }
 
@@ -117,17 +128,26 @@ mod tests {
         let bounds = |chunks: &[Chunk]| -> Vec<_> {
             chunks.iter().map(|c| (c.range.after.clone(), c.range.upto.clone())).collect()
         };
-        assert!(bounds(&between(vec![])) == [(None, None)]);
-        assert!(bounds(&between(vec![key(9)])) == [(None, None)]);
+        let all = KeyRange::default();
+        assert!(bounds(&between(&all, vec![])) == [(None, None)]);
+        assert!(bounds(&between(&all, vec![key(9)])) == [(None, None)]);
         assert!(
-            bounds(&between(vec![key(1), key(5), key(9)]))
+            bounds(&between(&all, vec![key(1), key(5), key(9)]))
                 == [(None, Some(key(1))), (Some(key(1)), Some(key(5))), (Some(key(5)), None)]
         );
+        let part = KeyRange { after: Some(key(3)), upto: Some(key(9)) };
+        assert!(bounds(&between(&part, vec![])) == [(Some(key(3)), Some(key(9)))]);
+        assert!(
+            bounds(&between(&part, vec![key(5)]))
+                == [(Some(key(3)), Some(key(5))), (Some(key(5)), Some(key(9)))]
+        );
+        assert!(inside(&key(8), &part) && !inside(&key(9), &part) && inside(&key(99), &all));
     }
 
     #[test]
     fn a_sample_has_at_least_one_range() {
-        let chunks = || between((0..101).map(|n| vec![Value::I32(n)]).collect());
+        let chunks =
+            || between(&KeyRange::default(), (0..101).map(|n| vec![Value::I32(n)]).collect());
         assert_eq!(chunks().len(), 101);
         assert_eq!(sample(chunks(), 0.0, 205).len(), 1);
         let some = sample(chunks(), 0.3, 1).len();

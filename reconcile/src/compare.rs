@@ -36,7 +36,7 @@ pub struct Difference {
     pub kind: Kind,
 }
 
-/// Compares two partitions of the same number; `found` is called in key order.
+/// Compares two partitions of the same number.
 ///
 /// Rows that share a key (tables without key) are matched one by one, so that a row that occurs
 /// twice here and once there is one difference.
@@ -61,20 +61,20 @@ enum Step<'a> {
 }
 
 fn next<'a>(
-    source: &mut Peekable<impl Iterator<Item = (&'a [u8], u128)>>,
-    target: &mut Peekable<impl Iterator<Item = (&'a [u8], u128)>>,
+    source: &mut Peekable<impl Iterator<Item = (u64, &'a [u8], u128)>>,
+    target: &mut Peekable<impl Iterator<Item = (u64, &'a [u8], u128)>>,
 ) -> Option<Step<'a>> {
     let order = match (source.peek(), target.peek()) {
         (None, None) => return None,
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
-        (Some((a, _)), Some((b, _))) => a.cmp(b),
+        (Some((h, a, _)), Some((i, b, _))) => h.cmp(i).then_with(|| a.cmp(b)),
     };
     match order {
-        Ordering::Less => source.next().map(|(key, _)| Step::Source(key)),
-        Ordering::Greater => target.next().map(|(key, _)| Step::Target(key)),
+        Ordering::Less => source.next().map(|(_, key, _)| Step::Source(key)),
+        Ordering::Greater => target.next().map(|(_, key, _)| Step::Target(key)),
         Ordering::Equal => {
-            let ((key, a), (_, b)) = (source.next()?, target.next()?);
+            let ((_, key, a), (_, _, b)) = (source.next()?, target.next()?);
             Some(Step::Both(key, a == b))
         }
     }

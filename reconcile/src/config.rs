@@ -101,7 +101,16 @@ pub struct Config {
     pub reports: Option<PathBuf>,
     /// Whether runs are kept in the tables `_causeway.reconcile_*` of the target.
     pub history: bool,
-    /// How long a run may take, in seconds; what is not compared then ends as not compared. None is no limit.
+    /// Whether a run reads only the key ranges with changes since they were found equal, and in turn the others.
+    /// Needs the stream and the history; only for the level `full`.
+    pub incremental: bool,
+    /// Within how many hours an incremental run reads every range again, changed or not: how long a difference that
+    /// was made behind the pipeline's back can stay unseen.
+    pub rolling_hours: u64,
+    /// How many hours after its beginning a run that was cut off can still be gone on with.
+    pub resume_hours: u64,
+    /// How long a run may take, in seconds; what is not compared then ends as not compared, and the next run of
+    /// `schedule`, or `run --resume`, goes on with it. None is no limit.
     pub max_duration_seconds: Option<u64>,
     /// Who is told how a run ended.
     pub webhook: Option<Webhook>,
@@ -137,6 +146,9 @@ impl Default for Config {
             recheck_keys: 100_000,
             reports: None,
             history: true,
+            incremental: false,
+            rolling_hours: 168,
+            resume_hours: 48,
             max_duration_seconds: None,
             webhook: None,
             groups: Vec::new(),
@@ -158,6 +170,9 @@ pub struct Group {
     /// How deep; that of `[reconcile]` when none is given.
     #[serde(default)]
     pub level: Option<Level>,
+    /// Whether only what has changed is read, and the rest in turn; that of `[reconcile]` when none is given.
+    #[serde(default)]
+    pub incremental: Option<bool>,
     /// Begins up to so many seconds later, each group and time by another number.
     #[serde(default)]
     pub jitter_seconds: u64,
@@ -208,6 +223,11 @@ impl Config {
             if value == 0 {
                 return Err(format!("[reconcile] {key} is 0; it must be at least 1"));
             }
+        }
+        if self.incremental && !self.history {
+            return Err("[reconcile] incremental is true and history is false; what is known of the ranges is \
+                        kept with the history"
+                .to_owned());
         }
         if self.settle_limit_seconds < self.settle_seconds {
             return Err(format!(

@@ -10,7 +10,7 @@
 //! UTF-16 units in one and characters in the other). Nothing else is normalised: trailing blanks of
 //! a varchar, letter case, Unicode form and negative zero are differences.
 
-use causeway_change::{Column, ColumnType, Value};
+use causeway_change::{Column, ColumnType, Value, ValueRef};
 
 /// Version of the canonical bytes; in every report, because a later change must not look like drift.
 pub const ENCODING: u32 = 1;
@@ -26,16 +26,62 @@ pub struct DigestError {
     ty: String,
 }
 
+/// Makes canonical bytes of one row after the other, in memory that is used again.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    /// Where the bytes of each column end.
+    ends: Vec<usize>,
+    wrong: Option<DigestError>,
+}
+
+impl Encoder {
+    /// Begins a row.
+    pub fn begin(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.wrong = None;
+    }
+
+    /// Adds the value of the next column. A value that has no canonical form is told at the end of the row.
+    pub fn push(&mut self, column: &Column, value: ValueRef<'_>) {
+        if let Err(error) = encode(column, value, &mut self.bytes) {
+            self.wrong.get_or_insert(error);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Ends the row: its 128-bit digest, XXH3 of its canonical bytes.
+    ///
+    /// # Errors
+    /// When a value was of a kind that its column cannot have.
+    pub fn digest(&mut self) -> Result<u128, DigestError> {
+        match self.wrong.take() {
+            Some(error) => Err(error),
+            None => Ok(xxhash_rust::xxh3::xxh3_128(&self.bytes)),
+        }
+    }
+
+    /// Appends the canonical bytes of the columns at the indexes `key`, in that order.
+    pub fn key(&self, key: &[usize], out: &mut Vec<u8>) {
+        for &i in key {
+            let start = i.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |n| *n);
+            let end = self.ends.get(i).copied().unwrap_or(start);
+            out.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
+        }
+    }
+}
+
 /// The 128-bit digest of a row: XXH3 of its canonical bytes.
-///
-/// `bytes` is scratch space that is reused from row to row.
 ///
 /// # Errors
 /// When a value is of a kind that its column cannot have.
-pub fn row(columns: &[Column], values: &[Value], bytes: &mut Vec<u8>) -> Result<u128, DigestError> {
-    bytes.clear();
-    encode(columns.iter().zip(values), bytes)?;
-    Ok(xxhash_rust::xxh3::xxh3_128(bytes))
+pub fn row(columns: &[Column], values: &[Value]) -> Result<u128, DigestError> {
+    let mut encoder = Encoder::default();
+    for (column, value) in columns.iter().zip(values) {
+        encoder.push(column, value.borrowed());
+    }
+    encoder.digest()
 }
 
 /// Appends the canonical bytes of the key: the columns at the indexes `key`, in key order.
@@ -48,56 +94,47 @@ pub fn key(
     values: &[Value],
     bytes: &mut Vec<u8>,
 ) -> Result<(), DigestError> {
-    encode(key.iter().filter_map(|&i| Some((columns.get(i)?, values.get(i)?))), bytes)
+    key.iter()
+        .filter_map(|&i| Some((columns.get(i)?, values.get(i)?)))
+        .try_for_each(|(column, value)| encode(column, value.borrowed(), bytes))
 }
 
 /// Whether two values of a column are equal for the comparison: their canonical bytes are.
 #[must_use]
 pub fn same(column: &Column, a: &Value, b: &Value) -> bool {
-    let bytes = |value| {
+    let bytes = |value: &Value| {
         let mut out = Vec::new();
-        encode(std::iter::once((column, value)), &mut out).map(|()| out)
+        encode(column, value.borrowed(), &mut out).map(|()| out)
     };
     matches!((bytes(a), bytes(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn encode<'a>(
-    cells: impl Iterator<Item = (&'a Column, &'a Value)>,
-    out: &mut Vec<u8>,
-) -> Result<(), DigestError> {
-    for (column, value) in cells {
-        if value.is_null() {
-            out.push(0);
-        } else {
-            out.push(1);
-            encode_value(column, value, out)?;
-        }
-    }
-    Ok(())
-}
-
-fn encode_value(column: &Column, value: &Value, out: &mut Vec<u8>) -> Result<(), DigestError> {
+fn encode(column: &Column, value: ValueRef<'_>, out: &mut Vec<u8>) -> Result<(), DigestError> {
+    out.push(u8::from(value != ValueRef::Null));
     match value {
-        Value::Null | Value::Unavailable => {
+        ValueRef::Null => {}
+        ValueRef::Unavailable => {
             return Err(DigestError {
                 column: column.name.clone(),
-                kind: value.kind(),
+                kind: "an unavailable value",
                 ty: column.ty.to_string(),
             });
         }
-        Value::Bool(b) => out.push(u8::from(*b)),
-        Value::I16(n) => out.extend(i64::from(*n).to_be_bytes()),
-        Value::I32(n) => out.extend(i64::from(*n).to_be_bytes()),
-        Value::I64(n) => out.extend(n.to_be_bytes()),
-        Value::F32(n) => out.extend(n.to_bits().to_be_bytes()),
-        Value::F64(n) => out.extend(n.to_bits().to_be_bytes()),
-        Value::Decimal(n) => out.extend(n.to_be_bytes()),
-        Value::Text(text) => variable(unpadded(column.ty, text).as_bytes(), out),
-        Value::Bytes(bytes) => variable(bytes, out),
-        Value::Guid(bytes) => out.extend(bytes),
-        Value::Date(days) => out.extend(days.to_be_bytes()),
-        Value::Time(ticks) | Value::DateTime(ticks) => out.extend(micros(*ticks).to_be_bytes()),
-        Value::DateTimeOffset { utc, .. } => out.extend(micros(*utc).to_be_bytes()),
+        ValueRef::Bool(b) => out.push(u8::from(b)),
+        ValueRef::I16(n) => out.extend(i64::from(n).to_be_bytes()),
+        ValueRef::I32(n) => out.extend(i64::from(n).to_be_bytes()),
+        ValueRef::I64(n) => out.extend(n.to_be_bytes()),
+        ValueRef::F32(n) => out.extend(n.to_bits().to_be_bytes()),
+        ValueRef::F64(n) => out.extend(n.to_bits().to_be_bytes()),
+        ValueRef::Decimal(n) => out.extend(n.to_be_bytes()),
+        ValueRef::Text(text) => variable(unpadded(column.ty, text).as_bytes(), out),
+        ValueRef::Bytes(bytes) => variable(bytes, out),
+        ValueRef::Guid(bytes) => out.extend(bytes),
+        ValueRef::Date(days) => out.extend(days.to_be_bytes()),
+        ValueRef::Time(ticks) | ValueRef::DateTime(ticks) => {
+            out.extend(micros(ticks).to_be_bytes());
+        }
+        ValueRef::DateTimeOffset { utc, .. } => out.extend(micros(utc).to_be_bytes()),
     }
     Ok(())
 }
@@ -220,7 +257,7 @@ mod tests {
     }
 
     fn digest(ty: ColumnType, value: Value) -> u128 {
-        row(&[column(ty)], &[value], &mut Vec::new()).unwrap()
+        row(&[column(ty)], &[value]).unwrap()
     }
 
     #[test]
@@ -259,9 +296,8 @@ mod tests {
     fn columns_cannot_run_into_each_other() {
         let columns = [column(ColumnType::Text), column(ColumnType::Text)];
         let two = |a: &str, b: &str| [Value::Text(a.to_owned()), Value::Text(b.to_owned())];
-        let mut scratch = Vec::new();
-        let first = row(&columns, &two("ab", "c"), &mut scratch).unwrap();
-        assert_ne!(first, row(&columns, &two("a", "bc"), &mut scratch).unwrap());
+        let first = row(&columns, &two("ab", "c")).unwrap();
+        assert_ne!(first, row(&columns, &two("a", "bc")).unwrap());
     }
 
     #[test]
@@ -284,13 +320,27 @@ mod tests {
         ];
         let mut bytes = Vec::new();
         key(&columns, &[0, 1, 2, 3, 4, 5], &values, &mut bytes).unwrap();
+        let mut encoder = Encoder::default();
+        for _ in 0..2 {
+            encoder.begin();
+            for (column, value) in columns.iter().zip(&values) {
+                encoder.push(column, value.borrowed());
+            }
+            let mut again = Vec::new();
+            encoder.key(&[0, 1, 2, 3, 4, 5], &mut again);
+            assert_eq!(again, bytes);
+            again.clear();
+            encoder.key(&[5, 0], &mut again);
+            assert_eq!(again.len(), 1 + 9);
+            assert_eq!(encoder.digest().unwrap(), row(&columns, &values).unwrap());
+        }
         assert!(key_values(columns.iter(), &bytes).unwrap() == values);
         assert!(key_values(columns.iter(), &bytes[..9]).is_err());
     }
 
     #[test]
     fn an_unavailable_value_is_an_error_and_not_a_null() {
-        let error = row(&[column(ColumnType::Text)], &[Value::Unavailable], &mut Vec::new());
+        let error = row(&[column(ColumnType::Text)], &[Value::Unavailable]);
         assert!(error.unwrap_err().to_string().contains("column c"));
     }
 }

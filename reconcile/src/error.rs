@@ -110,4 +110,10 @@ impl ReconcileError {
     pub fn is_fence(&self) -> bool {
         matches!(self, Self::Fence { .. })
     }
+
+    /// True when the run was stopped: what is missing can be gone on with.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Stopped { .. })
+    }
 }

@@ -9,7 +9,8 @@
 //!
 //! Reading order: [`digest`] (the canonical bytes of a row), [`spool`] (one side of a table, in
 //! bounded memory), [`compare`] (two spools become differences), [`sides`] and [`chunks`] (how rows are
-//! read), [`fence`] (two frozen snapshots and the keys between them), [`ladder`], [`settle`] and [`recheck`]
+//! read), [`read`] and [`ranges`] (both sides at a time, range by range), [`ledger`] (which ranges are known already),
+//! [`fence`] (two frozen snapshots and the keys between them), [`ladder`], [`settle`] and [`recheck`]
 //! (which differences are real), [`table`] and [`run`] (one table, one pass), [`mod@class`], [`finding`] and
 //! [`report`] (what was found, without values), [`history`] (what was found before), [`repair`] and [`signal`]
 //! (how it is mended), [`schedule`], [`window`] and [`webhook`] (runs by the clock).
@@ -24,7 +25,11 @@ pub mod fence;
 pub mod finding;
 pub mod history;
 pub mod ladder;
+pub mod ledger;
+mod levels;
 pub mod progress;
+pub mod ranges;
+pub mod read;
 pub mod recheck;
 pub mod repair;
 pub mod report;

@@ -84,6 +84,7 @@ impl Progress {
     /// What is being done.
     pub fn doing(&self, what: &'static str) {
         self.bar.set_message(what);
+        tracing::debug!(table = self.table, doing = what, "comparing");
     }
 
     /// The table is done.

@@ -22,9 +22,11 @@ use crate::{
 /// Keys asked for in one query.
 const KEYS: usize = 500;
 /// Keys of one fence at the first look: most differences are real, and one fence proves them together.
-const FIRST: usize = 5000;
+const FIRST: usize = 20_000;
+/// Bytes of rows of one side that a look keeps, to compare their columns without reading them again.
+const ROWS_BYTES: usize = 8 << 20;
 /// And later: what still changes is looked at in haste, because only changes between the two reads count.
-const LATER: usize = 250;
+const LATER: usize = 2000;
 
 /// A key that differed.
 #[derive(Clone, Debug)]
@@ -51,6 +53,36 @@ struct Confirmed {
     kind: Kind,
     look: Look,
     checks: u32,
+    /// The rows of both sides as they were judged, unless they were too large to be kept.
+    rows: Option<(Row, Row)>,
+}
+
+/// The rows of one side at one look: digests of all, and the rows themselves as far as they are small.
+#[derive(Default)]
+struct Seen {
+    rows: HashMap<Vec<u8>, (u128, Option<Row>)>,
+    bytes: usize,
+}
+
+impl Seen {
+    fn add(&mut self, shape: &Shape, rows: Vec<Row>) -> Result<(), ReconcileError> {
+        let mut scratch = Scratch::default();
+        for row in rows {
+            shape.digest(&row, &mut scratch)?;
+            self.bytes += row.iter().map(causeway_change::Value::size).sum::<usize>();
+            let row = (self.bytes <= ROWS_BYTES).then_some(row);
+            self.rows.insert(scratch.key.clone(), (scratch.digest, row));
+        }
+        Ok(())
+    }
+
+    fn digest(&self, key: &[u8]) -> Option<u128> {
+        self.rows.get(key).map(|(digest, _)| *digest)
+    }
+
+    fn row(&mut self, key: &[u8]) -> Option<Row> {
+        self.rows.get_mut(key).and_then(|(_, row)| row.take())
+    }
 }
 
 /// Looks until every key is judged, and fills the report.
@@ -73,13 +105,13 @@ pub async fn judge(
                 let mut rest = open.into_iter().peekable();
                 while rest.peek().is_some() {
                     let batch = rest.by_ref().take(if n == 1 { FIRST } else { LATER }).collect();
-                    let judged = fenced(task, guard, batch, report).await?;
+                    let judged = Box::pin(fenced(task, guard, batch, report)).await?;
                     confirmed.extend(judged.0);
                     still.extend(judged.1);
                 }
                 (confirmed, still)
             }
-            None => timed(task, open, began.elapsed(), report).await?,
+            None => Box::pin(timed(task, open, began.elapsed(), report)).await?,
         };
         describe(task, confirmed, report).await?;
         open = still;
@@ -113,6 +145,7 @@ fn unstable(task: &Task<'_>, suspect: Suspect, report: &mut TableReport) {
 fn sort_out(
     task: &Task<'_>,
     judged: impl Iterator<Item = (Suspect, Look, Verdict)>,
+    (source, target): (&mut Seen, &mut Seen),
     report: &mut TableReport,
 ) -> (Vec<Confirmed>, Vec<Suspect>) {
     let (mut confirmed, mut still) = (Vec::new(), Vec::new());
@@ -122,7 +155,8 @@ fn sort_out(
             Verdict::Resolved => report.resolved += 1,
             Verdict::Confirmed(kind) => {
                 let Suspect { key, checks, .. } = suspect;
-                confirmed.push(Confirmed { key, kind, look, checks });
+                let rows = source.row(&key).zip(target.row(&key));
+                confirmed.push(Confirmed { key, kind, look, checks, rows });
             }
             Verdict::Unstable => unstable(task, suspect, report),
             Verdict::Open => still.push(suspect),
@@ -143,32 +177,31 @@ async fn fenced(
     let mut control = task.pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
     let low = guard.low(&mut control, shape).await?;
     let keys = values(shape, open.iter().map(|suspect| suspect.key.as_slice()))?;
-    let mut source = sides::Looks::with_capacity(keys.len());
+    let mut source = Seen::default();
     for batch in keys.chunks(KEYS) {
-        source.extend(sides::look_at_source(&mut control, shape, batch).await?);
+        source.add(shape, sides::source_rows(&mut control, shape, batch).await?)?;
     }
     let client = task.pools.target().await?;
     guard.catch_up(&mut control, &client, shape).await?;
-    let mut target = sides::Looks::with_capacity(keys.len());
-    for batch in keys.chunks(KEYS) {
-        target.extend(sides::look_at_target(&client, shape, batch).await?);
+    let mut target = Seen::default();
+    for batch in keys.chunks(KEYS * 10) {
+        target.add(shape, sides::target_rows(&client, shape, batch).await?)?;
     }
     let (_, dirty) = guard.dirty(&mut control, shape, low).await?;
     task.pools.source.put(control);
     let most = task.config.recheck_attempts;
-    let judged = open.into_iter().map(|mut suspect| {
+    let mut judged = Vec::with_capacity(open.len());
+    for mut suspect in open {
         suspect.checks += 1;
-        let look = Look {
-            source: source.get(&suspect.key).copied(),
-            target: target.get(&suspect.key).copied(),
-        };
+        let look =
+            Look { source: source.digest(&suspect.key), target: target.digest(&suspect.key) };
         let is_dirty = dirty.contains(&suspect.key);
         let verdict = ladder::judge(suspect.dirty, look, is_dirty, suspect.checks, most);
         // What changed once is in flight when it is equal later.
         suspect.dirty |= is_dirty;
-        (suspect, look, verdict)
-    });
-    Ok(sort_out(task, judged, report))
+        judged.push((suspect, look, verdict));
+    }
+    Ok(sort_out(task, judged.into_iter(), (&mut source, &mut target), report))
 }
 
 /// One look by time.
@@ -182,6 +215,7 @@ async fn timed(
     let limit = Duration::from_secs(task.config.settle_limit_seconds);
     let elapsed = if task.stop.is_cancelled() { limit.max(elapsed) } else { elapsed };
     let mut judged = Vec::with_capacity(open.len());
+    let (mut all_source, mut all_target) = (Seen::default(), Seen::default());
     let shape = &task.shape;
     let mut open = open.into_iter().peekable();
     while open.peek().is_some() {
@@ -189,21 +223,21 @@ async fn timed(
         let keys = values(shape, batch.iter().map(|suspect| suspect.key.as_slice()))?;
         // The target first: a change that arrives in between makes the target look older, never newer.
         let client = task.pools.target().await?;
-        let target = sides::look_at_target(&client, shape, &keys).await?;
+        all_target.add(shape, sides::target_rows(&client, shape, &keys).await?)?;
         let mut client = task.pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
-        let source = sides::look_at_source(&mut client, shape, &keys).await?;
+        all_source.add(shape, sides::source_rows(&mut client, shape, &keys).await?)?;
         task.pools.source.put(client);
         for mut suspect in batch {
             suspect.checks += 1;
             let look = Look {
-                source: source.get(&suspect.key).copied(),
-                target: target.get(&suspect.key).copied(),
+                source: all_source.digest(&suspect.key),
+                target: all_target.digest(&suspect.key),
             };
             let verdict = suspect.watch.see(look, elapsed, settle, limit);
             judged.push((suspect, look, verdict));
         }
     }
-    Ok(sort_out(task, judged.into_iter(), report))
+    Ok(sort_out(task, judged.into_iter(), (&mut all_source, &mut all_target), report))
 }
 
 fn values<'a>(
@@ -213,17 +247,17 @@ fn values<'a>(
     keys.map(|key| dirty::values(shape, key)).collect()
 }
 
-/// Reads the confirmed rows once more and says which of their columns differ. A row that is not any more what
-/// was judged keeps its count without its columns.
+/// Says which columns of the confirmed rows differ. Rows that were not kept are read once more; one that is not any
+/// more what was judged keeps its count without its columns.
 async fn describe(
     task: &Task<'_>,
-    confirmed: Vec<Confirmed>,
+    mut confirmed: Vec<Confirmed>,
     report: &mut TableReport,
 ) -> Result<(), ReconcileError> {
     let shape = &task.shape;
     let table = &shape.source.table;
-    for batch in confirmed.chunks(KEYS) {
-        let both = batch.iter().filter(|one| one.kind == Kind::Different);
+    for batch in confirmed.chunks_mut(KEYS) {
+        let both = batch.iter().filter(|one| one.kind == Kind::Different && one.rows.is_none());
         let keys = values(shape, both.map(|one| one.key.as_slice()))?;
         let (mut source, mut target) = (HashMap::new(), HashMap::new());
         if !keys.is_empty() {
@@ -237,7 +271,9 @@ async fn describe(
         for one in batch {
             let state = State::confirmed(one.kind);
             let mut finding = Finding::bare(table, one.key.clone(), state, one.checks);
-            if let (Some((a, source)), Some((b, target))) =
+            if let Some((source, target)) = one.rows.take() {
+                finding = finding.with_rows(table, &source, &target, task.config.show_values);
+            } else if let (Some((a, source)), Some((b, target))) =
                 (source.get(&one.key), target.get(&one.key))
                 && (Some(*a), Some(*b)) == (one.look.source, one.look.target)
             {

@@ -15,6 +15,7 @@ use crate::{
     config::Scope,
     digest,
     fence::Guard,
+    ledger::Ledger,
     progress::Progress,
     report::{Report, SkippedColumn, Status, TableReport},
     sides::Shape,
@@ -29,6 +30,7 @@ pub struct Pools {
     pub source: Pool,
     target: causeway_postgres::Pool,
     config: Postgres,
+    lock_timeout_ms: u32,
 }
 
 impl Pools {
@@ -39,12 +41,14 @@ impl Pools {
     pub fn new(
         source: causeway_sqlserver::Config,
         config: Postgres,
-        parallel: usize,
+        limits: &Config,
     ) -> Result<Self, ReconcileError> {
-        // Two at a time: one watches the sink while the other looks at keys.
-        let target = causeway_postgres::Pool::new(config.clone(), parallel * 2)
+        let Config { parallel, chunk_workers, lock_timeout_ms, .. } = *limits;
+        // For each table one that watches the sink, one that looks at keys, and one for the notes of each worker.
+        let most = parallel * (2 + chunk_workers);
+        let target = causeway_postgres::Pool::new(config.clone(), most)
             .map_err(ReconcileError::ConnectTarget)?;
-        Ok(Self { source: Pool::new(source, parallel), target, config })
+        Ok(Self { source: Pool::new(source, parallel), target, config, lock_timeout_ms })
     }
 
     /// How PostgreSQL is reached, for connections that are not shared.
@@ -58,7 +62,14 @@ impl Pools {
     /// # Errors
     /// When it cannot be had.
     pub async fn target(&self) -> Result<causeway_postgres::Pooled, ReconcileError> {
-        self.target.get().await.map_err(ReconcileError::ConnectTarget)
+        let client = self.target.get().await.map_err(ReconcileError::ConnectTarget)?;
+        let set = format!("SET lock_timeout = {}", self.lock_timeout_ms);
+        client.batch_execute(&set).await.map_err(|error| {
+            let error =
+                causeway_postgres::PostgresError::statement("limit waiting for locks", error);
+            ReconcileError::ConnectTarget(error)
+        })?;
+        Ok(client)
     }
 }
 
@@ -170,6 +181,8 @@ pub struct Context {
     pub config: Arc<Config>,
     /// Sight of the stream, if there is one.
     pub guard: Option<Guard>,
+    /// What is known of the tables' ranges.
+    pub ledger: Option<Ledger>,
     /// The limit of rows a second.
     pub throttle: Arc<Throttle>,
     /// Says that the run must end.
@@ -185,6 +198,7 @@ impl Context {
             shape,
             config: &self.config,
             guard: self.guard.as_ref(),
+            ledger: self.ledger.as_ref(),
             progress: Arc::new(progress),
             throttle: self.throttle.clone(),
             stop: &self.stop,
@@ -230,6 +244,10 @@ async fn one(context: &Context, shape: Shape, progress: Progress) -> TableReport
         report.reason = Some("the run was stopped before this table".to_owned());
         return report;
     }
+    if let Some(earlier) = context.ledger.as_ref().and_then(|l| l.finished(&report.source)) {
+        progress.finish();
+        return earlier;
+    }
     let task = context.task(Arc::new(shape), progress);
     if let Err(error) = Box::pin(table::compare(&task, &mut report)).await {
         report.status = Status::Error;
@@ -238,10 +256,24 @@ async fn one(context: &Context, shape: Shape, progress: Progress) -> TableReport
         tracing::warn!(table = %task.shape.source.id(), error = %chain_line(&error), "table not compared");
     }
     task.progress.finish();
+    if report.status != Status::Error
+        && let Some(ledger) = &context.ledger
+        && let Err(error) = note(context, ledger, &report).await
+    {
+        tracing::warn!(table = report.source, error = %chain_line(&error), "a run that goes on with this one compares the table again");
+    }
     let elapsed = began.elapsed();
     report.duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     names::DURATION_SECONDS.record(elapsed.as_secs_f64(), &[("table", &report.source)]);
     report
+}
+
+async fn note(
+    context: &Context,
+    ledger: &Ledger,
+    report: &TableReport,
+) -> Result<(), ReconcileError> {
+    ledger.finish(&*context.pools.target().await?, report).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge; counts above 2^53 do not occur")]

@@ -1,18 +1,15 @@
 //! The two sides of a table: streamed whole or by key range, or looked at by keys. One loop reads either.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use causeway_change::{Column, Row};
 use causeway_sqlserver::{CaptureInstance, KeyRange, SourceTable};
 use tokio_util::sync::CancellationToken;
 
-use crate::{digest, error::ReconcileError, progress::Progress, spool::Spool, throttle::Throttle};
+use crate::{digest, error::ReconcileError, progress::Progress, throttle::Throttle};
 
 /// Rows between two reports of progress.
 const STEP: u64 = 4096;
-
-/// Digests by the key's canonical bytes.
-pub type Looks = HashMap<Vec<u8>, u128>;
 
 /// What both sides need to know of a table.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub struct Chunk {
 /// A row's key and digest, with the memory that the next row uses again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    bytes: Vec<u8>,
+    encoder: digest::Encoder,
     /// Canonical bytes of the key; of a table without key those of the digest.
     pub key: Vec<u8>,
     /// Digest of the row.
@@ -62,14 +59,24 @@ impl Shape {
     /// # Errors
     /// When a value is of a kind that its column cannot have.
     pub fn digest(&self, row: &Row, scratch: &mut Scratch) -> Result<(), ReconcileError> {
-        let wrong = |source| ReconcileError::Digest { table: self.source.id().clone(), source };
-        scratch.digest = digest::row(self.columns(), row, &mut scratch.bytes).map_err(wrong)?;
-        scratch.key.clear();
+        scratch.encoder.begin();
+        for (column, value) in self.columns().iter().zip(row) {
+            scratch.encoder.push(column, value.borrowed());
+        }
+        self.close(scratch)
+    }
+
+    /// The encoder has all columns of a row: its key and digest.
+    fn close(&self, scratch: &mut Scratch) -> Result<(), ReconcileError> {
+        let Scratch { encoder, key, digest } = scratch;
+        *digest = encoder
+            .digest()
+            .map_err(|source| ReconcileError::Digest { table: self.source.id().clone(), source })?;
+        key.clear();
         if self.keyless() {
-            scratch.key.extend(scratch.digest.to_be_bytes());
+            key.extend(digest.to_be_bytes());
         } else {
-            let key = &self.source.table.key;
-            digest::key(self.columns(), key, row, &mut scratch.key).map_err(wrong)?;
+            encoder.key(&self.source.table.key, key);
         }
         Ok(())
     }
@@ -80,16 +87,6 @@ impl Shape {
 
     fn target_failed(&self, source: causeway_postgres::PostgresError) -> ReconcileError {
         ReconcileError::Target { table: self.source.id().clone(), source: Box::new(source) }
-    }
-
-    fn looks(&self, rows: &[Row]) -> Result<Looks, ReconcileError> {
-        let mut scratch = Scratch::default();
-        let mut looks = Looks::with_capacity(rows.len());
-        for row in rows {
-            self.digest(row, &mut scratch)?;
-            looks.insert(scratch.key.clone(), scratch.digest);
-        }
-        Ok(looks)
     }
 }
 
@@ -107,23 +104,48 @@ impl Rows<'_> {
         }
     }
 
-    async fn next(&mut self, shape: &Shape) -> Result<Option<Row>, ReconcileError> {
+    /// Key and digest of the next row; false after the last. Values are not copied on their way.
+    async fn next(&mut self, shape: &Shape, row: &mut Scratch) -> Result<bool, ReconcileError> {
+        let mut columns = shape.columns().iter();
         match self {
-            Self::Source(rows) => rows.next_row().await.map_err(|e| shape.source_failed(e)),
-            Self::Target(rows) => rows.next_row().await.map_err(|e| shape.target_failed(e)),
+            Self::Source(rows) => {
+                let record = rows.next_record().await.map_err(|e| shape.source_failed(e))?;
+                let Some(record) = record else { return Ok(false) };
+                row.encoder.begin();
+                let encode = |value| {
+                    if let Some(column) = columns.next() {
+                        row.encoder.push(column, value);
+                    }
+                };
+                rows.values(&record, encode).map_err(|e| shape.source_failed(e))?;
+            }
+            Self::Target(rows) => {
+                if !rows.advance().await.map_err(|e| shape.target_failed(e))? {
+                    return Ok(false);
+                }
+                row.encoder.begin();
+                let encode = |value| {
+                    if let Some(column) = columns.next() {
+                        row.encoder.push(column, value);
+                    }
+                };
+                rows.values(encode).map_err(|e| shape.target_failed(e))?;
+            }
         }
+        shape.close(row)?;
+        Ok(true)
     }
 }
 
 /// How rows are read: what counts them, and what slows them down.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace<'a> {
+#[derive(Clone, Debug)]
+pub struct Pace {
     /// How far it is.
-    pub progress: &'a Progress,
+    pub progress: Arc<Progress>,
     /// The limit of rows a second.
-    pub throttle: &'a Throttle,
+    pub throttle: Arc<Throttle>,
     /// Says that reading must end.
-    pub stop: &'a CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// Reads rows to their end; `each` is given key and digest of every one. All reading goes through here.
@@ -131,14 +153,13 @@ async fn read(
     mut rows: Rows<'_>,
     shape: &Shape,
     chunk: &Chunk,
-    pace: Pace<'_>,
+    pace: &Pace,
     mut each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
 ) -> Result<(), ReconcileError> {
     let side = rows.side();
     let mut scratch = Scratch::default();
     let mut unreported = 0;
-    while let Some(row) = rows.next(shape).await? {
-        shape.digest(&row, &mut scratch)?;
+    while rows.next(shape, &mut scratch).await? {
         if chunk.sample.is_none_or(|part| sampled(&scratch.key, part)) {
             each(&scratch)?;
         }
@@ -153,6 +174,8 @@ async fn read(
         }
     }
     pace.progress.rows(side, unreported);
+    // Small ranges are paid for too.
+    pace.throttle.take(unreported).await;
     Ok(())
 }
 
@@ -174,7 +197,7 @@ pub async fn read_source(
     client: &mut causeway_sqlserver::Client,
     shape: &Shape,
     chunk: &Chunk,
-    pace: Pace<'_>,
+    pace: &Pace,
     each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
 ) -> Result<(), ReconcileError> {
     let rows = causeway_sqlserver::rows::stream_table(client, &shape.source, &chunk.range, None)
@@ -191,7 +214,7 @@ pub async fn read_target(
     client: &causeway_postgres::Session,
     shape: &Shape,
     chunk: &Chunk,
-    pace: Pace<'_>,
+    pace: &Pace,
     each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
 ) -> Result<(), ReconcileError> {
     let (after, upto) = (chunk.range.after.as_deref(), chunk.range.upto.as_deref());
@@ -206,18 +229,6 @@ pub async fn read_target(
     .await
     .map_err(|e| shape.target_failed(e))?;
     read(Rows::Target(rows), shape, chunk, pace, each).await
-}
-
-/// Puts rows into a spool.
-pub fn into<'a>(
-    spool: &'a mut Spool,
-    shape: &'a Shape,
-) -> impl FnMut(&Scratch) -> Result<(), ReconcileError> + 'a {
-    |row| {
-        spool
-            .push(&row.key, row.digest)
-            .map_err(|source| ReconcileError::Spool { table: shape.source.id().clone(), source })
-    }
 }
 
 /// Rows of keys in SQL Server.
@@ -247,30 +258,6 @@ pub async fn target_rows(
     causeway_postgres::rows::select_by_keys(client, &shape.target, &table.columns, &table.key, keys)
         .await
         .map_err(|e| shape.target_failed(e))
-}
-
-/// Looks at keys in SQL Server.
-///
-/// # Errors
-/// When they cannot be read.
-pub async fn look_at_source(
-    client: &mut causeway_sqlserver::Client,
-    shape: &Shape,
-    keys: &[Row],
-) -> Result<Looks, ReconcileError> {
-    shape.looks(&source_rows(client, shape, keys).await?)
-}
-
-/// Looks at keys in PostgreSQL.
-///
-/// # Errors
-/// When they cannot be read.
-pub async fn look_at_target(
-    client: &causeway_postgres::Session,
-    shape: &Shape,
-    keys: &[Row],
-) -> Result<Looks, ReconcileError> {
-    shape.looks(&target_rows(client, shape, keys).await?)
 }
 
 #[cfg(test)]

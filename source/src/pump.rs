@@ -20,7 +20,7 @@ use std::{
 use causeway_change::{Lsn, Position, TableId};
 use causeway_kafka::Admin;
 use causeway_observability::{admin::Health, names::source as names};
-use causeway_sqlserver::{CaptureInstance, Client, log};
+use causeway_sqlserver::{CaptureInstance, Client, captured::Scans, log};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::{
     snapshot::{Chunk, Jobs, Message, POLL_WHILE_WAITING},
     state::{Adhoc, SignalState, TableState},
     tables::Active,
-    window::{Scans, passes_at},
+    window::passes_at,
 };
 
 pub use signals::Intake;

@@ -12,15 +12,13 @@ use std::{
 use causeway_avro::{Options, Temporal};
 use causeway_change::{Lsn, TableId};
 use causeway_kafka::Registry;
-use causeway_sqlserver::{Client, Pool, SqlServerError, catalog::DatabaseFacts, log};
+use causeway_sqlserver::{
+    Client, Pool, SqlServerError, captured::Scans, catalog::DatabaseFacts, log,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Config, config,
-    oversize::Oversize,
-    window::{Scans, Windows},
-};
+use crate::{Config, config, oversize::Oversize, window::Windows};
 
 /// The version in the `source` block of every envelope.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

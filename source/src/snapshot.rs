@@ -18,7 +18,7 @@ use causeway_avro::{Envelope, Snapshot, SourceBlock};
 use causeway_change::{ColumnType, Lsn, Operation, Row, Value};
 use causeway_observability::names::source as names;
 use causeway_service::retry::Backoff;
-use causeway_sqlserver::{Client, KeyRange, Slice, log, queries, rows};
+use causeway_sqlserver::{Client, KeyRange, Slice, captured, log, queries, rows};
 use serde_json::Value as Json;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -413,7 +413,7 @@ impl TableReader {
         let log_end = sight.log_end_lsn(&mut client).await?;
         let scans = sight.newest_scan(&mut client).await?;
         self.client = Some(client);
-        Ok(Mark { log_end, scans, at: Instant::now() })
+        Ok(Mark { seen: captured::Mark { log_end, scans }, at: Instant::now() })
     }
 
     /// Reads one chunk of a key range. The window is open already.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use causeway_change::Lsn;
-use causeway_sqlserver::log::Scan;
+use causeway_sqlserver::captured::{self, Scans};
 
 /// The windows that are open, for all tables.
 #[derive(Debug, Default)]
@@ -88,36 +88,17 @@ impl Windows {
 /// Where the log and the capture job were when the read of a chunk had ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    /// The live end of the log; `None` when the login may not see it.
-    pub log_end: Option<Lsn>,
-    /// What could be seen of the capture job.
-    pub scans: Scans,
-    /// When the read ended, by our clock.
+    /// By the server.
+    pub seen: captured::Mark,
+    /// By our clock.
     pub at: Instant,
-}
-
-/// What can be seen of the capture job's scans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scans {
-    /// Nothing: the login may not see them, or the server does not show them.
-    Hidden,
-    /// No scan has been recorded.
-    None,
-    /// The newest.
-    Newest(Scan),
 }
 
 /// Up to where the stream must have published before the chunk may be; `None` as long as that is not
 /// known.
 ///
 /// `scans` and `max_lsn` (the last captured transaction) were read after the mark, in this order.
-///
-/// 1. `max_lsn` has reached the end that the log had: everything up to it is captured.
-/// 2. A scan that *began* after the mark found nothing more: everything that was committed at the mark is
-///    captured. The server counts empty scans: the first that we see counted may have begun before the
-///    mark, the second cannot. When a scan that found something came in between, the first empty one
-///    after it cannot either.
-/// 3. Without sight of either, a time that is longer than the capture job ever takes.
+/// [`captured::passed`] has the rule.
 #[must_use]
 pub fn passes_at(
     mark: &Mark,
@@ -126,29 +107,9 @@ pub fn passes_at(
     now: Instant,
     settle: Duration,
 ) -> Option<Lsn> {
-    if let (Some(end), Some(max)) = (mark.log_end, max_lsn)
-        && max >= end
-    {
-        return Some(max);
-    }
-    let captured = max_lsn.unwrap_or(Lsn::ZERO);
-    let seen = match (mark.scans, scans) {
-        (Scans::Newest(then), Scans::Newest(now)) if then.session_id == now.session_id => {
-            now.empty_scans >= then.empty_scans + 2
-        }
-        (Scans::Newest(then), Scans::Newest(now)) => {
-            now.session_id > then.session_id && now.empty_scans >= 1
-        }
-        // The first scan ever recorded may have begun before the mark.
-        (Scans::None, Scans::Newest(now)) => now.empty_scans >= 1,
-        (Scans::Newest(_) | Scans::None, Scans::None) => false,
-        (Scans::Hidden, _) | (_, Scans::Hidden) => {
-            mark.log_end.is_none() && now.saturating_duration_since(mark.at) >= settle
-        }
-    };
-    // With the end of the log in sight but not the scans, an idle database would wait for ever.
-    let waited = scans == Scans::Hidden && now.saturating_duration_since(mark.at) >= settle;
-    (seen || waited).then_some(captured)
+    let waited = now.saturating_duration_since(mark.at);
+    captured::passed(&mark.seen, scans, max_lsn, waited, settle)
+        .map(|_| max_lsn.unwrap_or(Lsn::ZERO))
 }
 
 #[cfg(test)]
@@ -177,42 +138,19 @@ mod tests {
         assert!(!windows.is_noted(second, 3));
     }
 
-    fn lsn(n: u16) -> Lsn {
-        Lsn::from_parts(0, 0, n)
-    }
-
-    fn scan(session_id: i64, empty_scans: i64) -> Scans {
-        Scans::Newest(Scan { session_id, empty_scans, latency_s: None })
-    }
-
     #[test]
-    fn a_chunk_waits_for_proof_that_capture_has_passed_it() {
+    fn a_chunk_waits_until_the_stream_has_published_what_is_captured() {
         let start = Instant::now();
-        let soon = start + Duration::from_millis(1);
-        let late = start + Duration::from_secs(60);
         let settle = Duration::from_secs(30);
-        let mark = |log_end, scans| Mark { log_end, scans, at: start };
-        let cases = [
-            // The last captured transaction has reached the end that the log had.
-            (mark(Some(lsn(5)), Scans::Hidden), Scans::Hidden, Some(lsn(5)), soon, Some(lsn(5))),
-            (mark(Some(lsn(5)), scan(3, 0)), scan(3, 0), Some(lsn(4)), soon, None),
-            // One empty scan may have begun before the mark, the second not.
-            (mark(Some(lsn(5)), scan(3, 7)), scan(3, 8), Some(lsn(4)), soon, None),
-            (mark(Some(lsn(5)), scan(3, 7)), scan(3, 9), Some(lsn(4)), soon, Some(lsn(4))),
-            // A scan that found something, then an empty one.
-            (mark(Some(lsn(5)), scan(3, 7)), scan(4, 0), Some(lsn(4)), soon, None),
-            (mark(Some(lsn(5)), scan(3, 7)), scan(4, 1), Some(lsn(4)), soon, Some(lsn(4))),
-            // Nothing was ever captured.
-            (mark(Some(lsn(5)), scan(3, 7)), scan(3, 9), None, soon, Some(Lsn::ZERO)),
-            (mark(Some(lsn(5)), Scans::None), Scans::None, None, late, None),
-            // No rights: time must do.
-            (mark(None, Scans::Hidden), Scans::Hidden, Some(lsn(4)), soon, None),
-            (mark(None, Scans::Hidden), Scans::Hidden, Some(lsn(4)), late, Some(lsn(4))),
-            (mark(Some(lsn(5)), Scans::Hidden), Scans::Hidden, Some(lsn(4)), late, Some(lsn(4))),
-            (mark(Some(lsn(5)), scan(3, 7)), scan(3, 7), Some(lsn(4)), late, None),
-        ];
-        for (i, (mark, scans, max, now, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(passes_at(&mark, scans, max, now, settle), expected, "case {i}");
-        }
+        let lsn = |n| Lsn::from_parts(0, 0, n);
+        let seen = captured::Mark { log_end: Some(lsn(5)), scans: Scans::None };
+        let mark = Mark { seen, at: start };
+        let soon = start + Duration::from_millis(1);
+        assert_eq!(passes_at(&mark, Scans::None, Some(lsn(4)), soon, settle), None);
+        assert_eq!(passes_at(&mark, Scans::None, Some(lsn(7)), soon, settle), Some(lsn(7)));
+        let blind = captured::Mark { log_end: None, scans: Scans::Hidden };
+        let mark = Mark { seen: blind, at: start };
+        assert_eq!(passes_at(&mark, Scans::Hidden, None, soon, settle), None);
+        assert_eq!(passes_at(&mark, Scans::Hidden, None, start + settle, settle), Some(Lsn::ZERO));
     }
 }

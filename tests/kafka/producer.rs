@@ -186,6 +186,30 @@ async fn a_compacted_topic_is_the_latest_value_of_each_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_is_read_to_its_end_while_it_is_written_to_without_a_pause() {
+    let config = config().await;
+    let topic = topic(&config, 1, true).await;
+    let producer = Producer::new(&config).unwrap();
+    producer.send(record(&topic, b"a", b"first")).await.unwrap();
+    let write = async {
+        loop {
+            producer.send(record(&topic, b"a", b"next")).await.unwrap();
+        }
+    };
+    let read = async {
+        for _ in 0..20 {
+            assert_eq!(read_compacted(&config, &topic).await.unwrap().len(), 1);
+        }
+    };
+    // It would go on for as long as somebody writes.
+    let limit = Duration::from_secs(120);
+    tokio::select! {
+        read = tokio::time::timeout(limit, read) => read.expect("the topic has no end"),
+        () = write => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_too_large_is_refused_and_the_transaction_can_be_aborted() {
     let config = config().await;
     let topic = topic(&config, 1, false).await;

@@ -11,6 +11,10 @@ use serde_json::Value as Json;
 mod both;
 mod commands;
 mod fence;
+mod hard;
+mod ledger;
+mod load;
+mod throttle;
 mod values;
 
 /// A database on either side with the same table, filled alike.

@@ -17,14 +17,22 @@ const REQUIREMENTS: &str = include_str!("python/requirements.txt");
 /// # Errors
 /// `python3-venv` is not installed, or PyPI cannot be reached.
 pub fn interpreter() -> Result<PathBuf> {
+    peer("python", REQUIREMENTS)
+}
+
+/// A Python of its own with the packages of a list, under a name; made once, outside the clone.
+///
+/// # Errors
+/// As [`interpreter`].
+pub fn peer(name: &str, requirements: &str) -> Result<PathBuf> {
     // A change of the requirements makes another environment.
-    let mark = REQUIREMENTS
+    let mark = requirements
         .bytes()
         .fold(0_u32, |mark, byte| mark.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    let home = cache::once(&format!("python-{mark:08x}"), |folder| {
+    let home = cache::once(&format!("{name}-{mark:08x}"), |folder| {
         eprintln!("fetching Python packages into {} (once)", folder.display());
         let list = folder.join("requirements.txt");
-        fs::write(&list, REQUIREMENTS).context("write requirements.txt")?;
+        fs::write(&list, requirements).context("write requirements.txt")?;
         // Debian's own Python: others on the PATH may lack venv or be too new for the wheels.
         let system = Path::new("/usr/bin/python3");
         let python = if system.exists() { system } else { Path::new("python3") };

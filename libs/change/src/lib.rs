@@ -20,4 +20,4 @@ pub use column::{Column, ColumnType, Length};
 pub use lsn::{Lsn, LsnError};
 pub use position::Position;
 pub use table::{Table, TableId};
-pub use value::{Row, Value};
+pub use value::{Row, Value, ValueRef};

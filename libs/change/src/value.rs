@@ -51,7 +51,108 @@ pub enum Value {
     },
 }
 
+/// A [`Value`] that lies where it was received: a text or bytes in the driver's buffer are not copied.
+#[derive(Clone, Copy, PartialEq)]
+pub enum ValueRef<'a> {
+    /// See [`Value::Null`].
+    Null,
+    /// See [`Value::Unavailable`].
+    Unavailable,
+    /// See [`Value::Bool`].
+    Bool(bool),
+    /// See [`Value::I16`].
+    I16(i16),
+    /// See [`Value::I32`].
+    I32(i32),
+    /// See [`Value::I64`].
+    I64(i64),
+    /// See [`Value::F32`].
+    F32(f32),
+    /// See [`Value::F64`].
+    F64(f64),
+    /// See [`Value::Decimal`].
+    Decimal(i128),
+    /// See [`Value::Text`].
+    Text(&'a str),
+    /// See [`Value::Bytes`].
+    Bytes(&'a [u8]),
+    /// See [`Value::Guid`].
+    Guid([u8; 16]),
+    /// See [`Value::Date`].
+    Date(i32),
+    /// See [`Value::Time`].
+    Time(i64),
+    /// See [`Value::DateTime`].
+    DateTime(i64),
+    /// See [`Value::DateTimeOffset`].
+    DateTimeOffset {
+        /// UTC, as there.
+        utc: i64,
+        /// Minutes, as there.
+        offset_minutes: i16,
+    },
+}
+
+impl ValueRef<'_> {
+    /// The value with memory of its own.
+    #[must_use]
+    pub fn to_value(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Unavailable => Value::Unavailable,
+            Self::Bool(b) => Value::Bool(b),
+            Self::I16(n) => Value::I16(n),
+            Self::I32(n) => Value::I32(n),
+            Self::I64(n) => Value::I64(n),
+            Self::F32(n) => Value::F32(n),
+            Self::F64(n) => Value::F64(n),
+            Self::Decimal(n) => Value::Decimal(n),
+            Self::Text(text) => Value::Text(text.to_owned()),
+            Self::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+            Self::Guid(bytes) => Value::Guid(bytes),
+            Self::Date(days) => Value::Date(days),
+            Self::Time(ticks) => Value::Time(ticks),
+            Self::DateTime(ticks) => Value::DateTime(ticks),
+            Self::DateTimeOffset { utc, offset_minutes } => {
+                Value::DateTimeOffset { utc, offset_minutes }
+            }
+        }
+    }
+}
+
+/// Prints the kind and never the value, as [`Value`] does.
+impl fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_value().fmt(f)
+    }
+}
+
 impl Value {
+    /// The value where it lies.
+    #[must_use]
+    pub fn borrowed(&self) -> ValueRef<'_> {
+        match self {
+            Self::Null => ValueRef::Null,
+            Self::Unavailable => ValueRef::Unavailable,
+            Self::Bool(b) => ValueRef::Bool(*b),
+            Self::I16(n) => ValueRef::I16(*n),
+            Self::I32(n) => ValueRef::I32(*n),
+            Self::I64(n) => ValueRef::I64(*n),
+            Self::F32(n) => ValueRef::F32(*n),
+            Self::F64(n) => ValueRef::F64(*n),
+            Self::Decimal(n) => ValueRef::Decimal(*n),
+            Self::Text(text) => ValueRef::Text(text),
+            Self::Bytes(bytes) => ValueRef::Bytes(bytes),
+            Self::Guid(bytes) => ValueRef::Guid(*bytes),
+            Self::Date(days) => ValueRef::Date(*days),
+            Self::Time(ticks) => ValueRef::Time(*ticks),
+            Self::DateTime(ticks) => ValueRef::DateTime(*ticks),
+            Self::DateTimeOffset { utc, offset_minutes } => {
+                ValueRef::DateTimeOffset { utc: *utc, offset_minutes: *offset_minutes }
+            }
+        }
+    }
+
     /// True for [`Value::Null`].
     #[must_use]
     pub fn is_null(&self) -> bool {

@@ -1,7 +1,7 @@
 //! [`read_compacted`]: a whole topic as the map that it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,11 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use crate::{Config, Error, admin, admin::blocking, context::Context};
+use crate::{
+    Config, Error, admin,
+    admin::{METADATA_TIMEOUT, blocking},
+    context::Context,
+};
 
 /// How long the topic may stand still before its end.
 const STILL: Duration = Duration::from_secs(30);
@@ -32,6 +36,8 @@ pub async fn read_compacted(
     let mut client_config = config.consumer(topic);
     client_config
         .set("enable.partition.eof", "true")
+        // The end is told when a fetch finds nothing, after this time.
+        .set("fetch.wait.max.ms", "10")
         .set("auto.offset.reset", "earliest")
         .set("statistics.interval.ms", "0");
     let topic = topic.to_owned();
@@ -63,11 +69,18 @@ fn read(
         })?
         .partitions;
     let mut list = TopicPartitionList::new();
-    let mut unfinished = BTreeSet::new();
+    // Where each partition ends now. A topic that is written to without a pause never says that it ends: what comes
+    // behind these offsets is not waited for.
+    let mut unfinished = BTreeMap::new();
     for partition in 0..partitions {
-        list.add_partition_offset(topic, partition, Offset::Beginning)
-            .map_err(|source| fail(source, None))?;
-        unfinished.insert(partition);
+        let (low, end) = consumer
+            .fetch_watermarks(topic, partition, METADATA_TIMEOUT)
+            .map_err(|source| fail(source, context()))?;
+        if end > low {
+            list.add_partition_offset(topic, partition, Offset::Beginning)
+                .map_err(|source| fail(source, None))?;
+            unfinished.insert(partition, end);
+        }
     }
     consumer.assign(&list).map_err(|source| fail(source, context()))?;
     let mut latest = BTreeMap::new();
@@ -76,6 +89,10 @@ fn read(
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 moved = Instant::now();
+                let partition = message.partition();
+                if unfinished.get(&partition).is_some_and(|end| message.offset() + 1 >= *end) {
+                    unfinished.remove(&partition);
+                }
                 let Some(key) = message.key() else { continue };
                 match message.payload() {
                     Some(value) => latest.insert(key.to_vec(), value.to_vec()),

@@ -1,6 +1,6 @@
 //! The binary COPY format: rows in and rows out.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// What every binary COPY begins with: signature, flags, length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -56,88 +56,119 @@ impl Rows {
     }
 }
 
-/// Cuts the stream of `COPY ... TO STDOUT (FORMAT binary)` into rows.
+/// Cuts the stream of `COPY ... TO STDOUT (FORMAT binary)` into rows, which stay where they were received.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    buffer: BytesMut,
+    /// What was received last: whole rows, because the server sends each in a message of its own.
+    whole: Bytes,
+    /// Unless a row was cut: then what there is of it, and all that follows.
+    rest: BytesMut,
+    /// Where the fields of the current row lie; `None` is NULL.
+    places: Vec<Option<(usize, usize)>>,
+    /// Length of the current row.
+    row: usize,
     header_read: bool,
     ended: bool,
 }
 
-/// One row: its bytes, and where each field lies in them (`None` is NULL).
-#[derive(Debug)]
-pub(crate) struct RawRow {
-    bytes: Bytes,
-    fields: Vec<Option<(usize, usize)>>,
-}
-
-struct Fields {
-    length: usize,
-    places: Vec<Option<(usize, usize)>>,
-}
-
-impl RawRow {
-    pub(crate) fn field(&self, index: usize) -> Option<Option<&[u8]>> {
-        Some(match self.fields.get(index)? {
-            None => None,
-            Some((start, end)) => Some(self.bytes.get(*start..*end)?),
-        })
-    }
-}
-
 impl Reader {
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+    pub(crate) fn feed(&mut self, bytes: Bytes) {
+        if self.data().is_empty() {
+            self.whole = bytes;
+        } else {
+            if self.rest.is_empty() {
+                self.rest = BytesMut::from(&*std::mem::take(&mut self.whole));
+            }
+            self.rest.extend_from_slice(&bytes);
+        }
     }
 
     pub(crate) fn ended(&self) -> bool {
         self.ended
     }
 
-    /// The next whole row, when the buffer has one.
-    pub(crate) fn next_row(&mut self) -> Result<Option<RawRow>, &'static str> {
+    fn data(&self) -> &[u8] {
+        if self.rest.is_empty() { &self.whole } else { &self.rest }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        if self.rest.is_empty() {
+            self.whole.advance(bytes);
+        } else {
+            self.rest.advance(bytes);
+        }
+    }
+
+    /// Goes to the next row; false when more must be fed first, or there is none.
+    pub(crate) fn advance(&mut self) -> Result<bool, &'static str> {
         if !self.header_read {
-            let Some(start) = self.buffer.get(..19) else { return Ok(None) };
+            let Some(start) = self.data().get(..19) else { return Ok(false) };
             if start.get(..11) != HEADER.get(..11) {
                 return Err("the server did not answer in the binary COPY format");
             }
             let extension =
                 start.get(15..19).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes);
             let whole = 19 + usize::try_from(extension).map_err(|_| "a COPY header of 4 GB")?;
-            if self.buffer.len() < whole {
-                return Ok(None);
+            if self.data().len() < whole {
+                return Ok(false);
             }
-            drop(self.buffer.split_to(whole));
+            self.consume(whole);
             self.header_read = true;
         }
-        let Some(fields) = self.measure() else { return Ok(None) };
-        let end = fields.length;
-        Ok(Some(RawRow { bytes: self.buffer.split_to(end).freeze(), fields: fields.places }))
-    }
-
-    /// Where the fields of the next row lie; `None` when it is not whole yet, or there is none.
-    fn measure(&mut self) -> Option<Fields> {
-        let at = |from: usize, count: usize| self.buffer.get(from..from + count);
-        let count = i16::from_be_bytes(at(0, 2)?.try_into().ok()?);
-        let Ok(count) = usize::try_from(count) else {
-            self.ended = true;
-            return None;
-        };
-        let mut place = 2;
-        let mut fields = Vec::with_capacity(count);
-        for _ in 0..count {
-            let length = i32::from_be_bytes(at(place, 4)?.try_into().ok()?);
-            place += 4;
-            match usize::try_from(length) {
-                Ok(length) => {
-                    fields.push(Some((place, place + length)));
-                    place += length;
-                }
-                Err(_) => fields.push(None),
+        let row = std::mem::take(&mut self.row);
+        self.consume(row);
+        let mut places = std::mem::take(&mut self.places);
+        let found = measure(self.data(), &mut places);
+        self.places = places;
+        match found {
+            Found::Row(length) => {
+                self.row = length;
+                Ok(true)
+            }
+            Found::Part => Ok(false),
+            Found::End => {
+                self.ended = true;
+                Ok(false)
             }
         }
-        (self.buffer.len() >= place).then_some(Fields { length: place, places: fields })
     }
+
+    /// A field of the current row: `Some(None)` is NULL, `None` is no field.
+    pub(crate) fn field(&self, index: usize) -> Option<Option<&[u8]>> {
+        Some(match self.places.get(index)? {
+            None => None,
+            Some((start, end)) => Some(self.data().get(*start..*end)?),
+        })
+    }
+}
+
+enum Found {
+    Row(usize),
+    Part,
+    End,
+}
+
+/// Where the fields of the first row lie.
+fn measure(data: &[u8], places: &mut Vec<Option<(usize, usize)>>) -> Found {
+    places.clear();
+    let Some((count, _)) = data.split_first_chunk::<2>() else { return Found::Part };
+    let Ok(count) = usize::try_from(i16::from_be_bytes(*count)) else { return Found::End };
+    let mut place = 2;
+    for _ in 0..count {
+        let Some((length, _)) = data.get(place..).and_then(|rest| rest.split_first_chunk::<4>())
+        else {
+            return Found::Part;
+        };
+        place += 4;
+        match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                places.push(Some((place, place + length)));
+                place += length;
+            }
+            Err(_) => places.push(None),
+        }
+    }
+    if data.len() >= place { Found::Row(place) } else { Found::Part }
 }
 
 #[cfg(test)]
@@ -158,11 +189,11 @@ mod tests {
             let mut reader = Reader::default();
             let mut got = Vec::new();
             for chunk in stream.chunks(step) {
-                reader.feed(chunk);
-                while let Some(row) = reader.next_row().unwrap() {
+                reader.feed(Bytes::copy_from_slice(chunk));
+                while reader.advance().unwrap() {
                     got.push((
-                        row.field(0).unwrap().map(<[u8]>::to_vec),
-                        row.field(1).unwrap().is_none(),
+                        reader.field(0).unwrap().map(<[u8]>::to_vec),
+                        reader.field(1).unwrap().is_none(),
                     ));
                 }
             }

@@ -3,15 +3,11 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use causeway_change::{Column, Row, Value};
+use causeway_change::{Column, Row, Value, ValueRef};
 use futures_util::StreamExt as _;
 use tokio_postgres::CopyOutStream;
 
-use crate::{
-    PostgresError, Session,
-    copy::{RawRow, Reader},
-    decode, encode, identifier, literal, types,
-};
+use crate::{PostgresError, Session, copy::Reader, decode, encode, identifier, literal, types};
 
 /// The rows of a table, streamed by binary COPY.
 pub struct TableRows<'a> {
@@ -27,34 +23,51 @@ impl TableRows<'_> {
     /// # Errors
     /// When the connection fails, or a value is not one that the source's column could hold.
     pub async fn next_row(&mut self) -> Result<Option<Row>, PostgresError> {
+        if !self.advance().await? {
+            return Ok(None);
+        }
+        let mut row = Vec::with_capacity(self.columns.len());
+        self.values(|value| row.push(value.to_value()))?;
+        Ok(Some(row))
+    }
+
+    /// Goes to the next row, whose values [`Self::values`] gives; false after the last.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn advance(&mut self) -> Result<bool, PostgresError> {
         loop {
-            if let Some(raw) = self.reader.next_row().map_err(|why| self.wrong("(all)", why))? {
-                return self.decode(&raw).map(Some);
+            if self.reader.advance().map_err(|why| self.wrong("(all)", why))? {
+                return Ok(true);
             }
             match self.stream.next().await {
-                Some(Ok(bytes)) => self.reader.feed(&bytes),
+                Some(Ok(bytes)) => self.reader.feed(bytes),
                 Some(Err(error)) => {
                     return Err(PostgresError::statement(format!("read {}", self.table), error));
                 }
-                None if self.reader.ended() => return Ok(None),
+                None if self.reader.ended() => return Ok(false),
                 None => return Err(self.wrong("(all)", "the stream ended before its trailer")),
             }
         }
     }
 
-    fn decode(&self, raw: &RawRow) -> Result<Row, PostgresError> {
-        let mut row = Vec::with_capacity(self.columns.len());
+    /// Gives `each` the values of the current row where they lie, in the order of the columns.
+    ///
+    /// # Errors
+    /// When a value is not one that the source's column could hold.
+    pub fn values<'r>(&'r self, mut each: impl FnMut(ValueRef<'r>)) -> Result<(), PostgresError> {
         for (i, column) in self.columns.iter().enumerate() {
-            let field =
-                raw.field(i).ok_or_else(|| self.wrong(&column.name, "the field is missing"))?;
-            row.push(match field {
-                None => Value::Null,
-                Some(bytes) => {
-                    decode::value(column.ty, bytes).map_err(|why| self.wrong(&column.name, why))?
-                }
+            let field = self
+                .reader
+                .field(i)
+                .ok_or_else(|| self.wrong(&column.name, "the field is missing"))?;
+            each(match field {
+                None => ValueRef::Null,
+                Some(bytes) => decode::value_ref(column.ty, bytes)
+                    .map_err(|why| self.wrong(&column.name, why))?,
             });
         }
-        Ok(row)
+        Ok(())
     }
 
     fn wrong(&self, column: &str, why: &str) -> PostgresError {

@@ -9,26 +9,29 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     CaptureInstance, Client, SqlServerError,
-    log::{self, Scan},
-    queries, rows, value,
+    captured::{self, Mark, Passed, Scans},
+    log, queries, rows, value,
 };
 
 /// Between two looks at the capture job.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Where the log and the capture job were at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    log_end: Option<Lsn>,
-    scan: Option<Scan>,
-}
-
 /// What a login without the right to see something sees of it.
-fn allowed<T>(result: Result<Option<T>, SqlServerError>) -> Result<Option<T>, SqlServerError> {
+fn allowed<T>(
+    result: Result<Option<T>, SqlServerError>,
+) -> Result<Option<Option<T>>, SqlServerError> {
     match result {
         Err(error) if error.is_permission() || error.is_missing_object() => Ok(None),
-        other => other,
+        other => other.map(Some),
     }
+}
+
+async fn scans(client: &mut Client) -> Result<Scans, SqlServerError> {
+    Ok(match allowed(log::newest_scan(client).await)? {
+        None => Scans::Hidden,
+        Some(None) => Scans::None,
+        Some(Some(scan)) => Scans::Newest(scan),
+    })
 }
 
 /// Marks this moment.
@@ -36,13 +39,12 @@ fn allowed<T>(result: Result<Option<T>, SqlServerError>) -> Result<Option<T>, Sq
 /// # Errors
 /// When the server does not answer.
 pub async fn mark(client: &mut Client) -> Result<Mark, SqlServerError> {
-    let log_end = allowed(log::log_end(client).await)?;
-    let scan = allowed(log::newest_scan(client).await)?;
-    Ok(Mark { log_end, scan })
+    let log_end = allowed(log::log_end(client).await)?.flatten();
+    Ok(Mark { log_end, scans: scans(client).await? })
 }
 
-/// Waits until everything that was committed at the mark is captured; gives how far capture has come then.
-/// `settle` is the time that is waited when the login may see neither the end of the log nor the scans.
+/// Waits until everything that was committed at the mark is captured; gives how that is known.
+/// `settle` is the time that is waited when neither the end of the log nor the scans can be seen.
 /// `None` when `limit` is over.
 ///
 /// # Errors
@@ -52,42 +54,19 @@ pub async fn captured(
     mark: &Mark,
     settle: Duration,
     limit: Duration,
-) -> Result<Option<Lsn>, SqlServerError> {
+) -> Result<Option<Passed>, SqlServerError> {
     let began = Instant::now();
     loop {
         // In this order: the scan that found nothing more ended before the mapping was read.
-        let scan = allowed(log::newest_scan(client).await)?;
+        let scans = scans(client).await?;
         let max = log::tick(client).await?.max_lsn;
-        if passed(mark, scan, max, began.elapsed(), settle) {
-            return Ok(Some(max.unwrap_or(Lsn::ZERO)));
+        if let Some(how) = captured::passed(mark, scans, max, began.elapsed(), settle) {
+            return Ok(Some(how));
         }
         if began.elapsed() >= limit {
             return Ok(None);
         }
         sleep(LOOK).await;
-    }
-}
-
-/// Whether everything at the mark is captured: the mapping has reached the end that the log had; or a scan
-/// that began after the mark found nothing. The first empty scan that is counted after the mark may have
-/// begun before it, the second cannot.
-fn passed(
-    mark: &Mark,
-    scan: Option<Scan>,
-    max: Option<Lsn>,
-    waited: Duration,
-    settle: Duration,
-) -> bool {
-    if matches!((mark.log_end, max), (Some(end), Some(max)) if max >= end) {
-        return true;
-    }
-    match (mark.scan, scan) {
-        (Some(then), Some(now)) if then.session_id == now.session_id => {
-            now.empty_scans >= then.empty_scans + 2
-        }
-        (Some(then), Some(now)) => now.session_id > then.session_id && now.empty_scans >= 1,
-        (None, Some(now)) => now.empty_scans >= 2,
-        (_, None) => waited >= settle,
     }
 }
 
@@ -163,33 +142,4 @@ pub async fn count_rows(
         .await?
         .ok_or_else(|| SqlServerError::Catalog(format!("a count of {id} has no answer")))?;
     Ok(u64::try_from(record.required_number(0)?).unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_committed_at_the_mark_is_captured_when_the_server_says_so() {
-        let lsn = |n| Some(Lsn::from_parts(1, 1, n));
-        let scan =
-            |session_id, empty_scans| Some(Scan { session_id, empty_scans, latency_s: None });
-        let settle = Duration::from_secs(5);
-        let mark = |end, scan| Mark { log_end: end, scan };
-        for (at, now, max, waited, done) in [
-            (mark(lsn(5), scan(1, 0)), scan(1, 0), lsn(4), 9, false),
-            (mark(lsn(5), scan(1, 0)), scan(1, 0), lsn(5), 0, true),
-            (mark(lsn(5), scan(1, 3)), scan(1, 4), lsn(4), 0, false),
-            (mark(lsn(5), scan(1, 3)), scan(1, 5), lsn(4), 0, true),
-            (mark(lsn(5), scan(1, 3)), scan(2, 0), lsn(4), 0, false),
-            (mark(lsn(5), scan(1, 3)), scan(2, 1), lsn(4), 0, true),
-            (mark(lsn(5), None), scan(1, 1), lsn(4), 0, false),
-            (mark(lsn(5), None), scan(1, 2), lsn(4), 0, true),
-            (mark(None, None), None, None, 4, false),
-            (mark(None, None), None, None, 5, true),
-        ] {
-            let passed = passed(&at, now, max, Duration::from_secs(waited), settle);
-            assert_eq!(passed, done, "{at:?} {now:?} {max:?}");
-        }
-    }
 }

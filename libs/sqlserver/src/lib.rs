@@ -10,9 +10,11 @@
 //! [`identifier`] (the only way to write a name) and [`queries`] (every T-SQL text, with the page that
 //! describes what it reads); [`types`], [`value`] and [`default`] (what a column holds);
 //! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys);
-//! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are).
+//! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are);
+//! [`captured`] and [`fence`] (reading a table beside its changes).
 
 pub mod capture;
+pub mod captured;
 pub mod catalog;
 pub mod changes;
 pub mod client;

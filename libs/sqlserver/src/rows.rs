@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use causeway_change::{Row, Value};
+use causeway_change::{Row, Value, ValueRef};
 use futures_util::{Stream, StreamExt};
 
 use crate::{
@@ -57,6 +57,30 @@ impl TableRows<'_> {
     pub async fn next_row(&mut self) -> Result<Option<Row>, SqlServerError> {
         self.next().await.transpose()
     }
+
+    /// The next row where the driver keeps it; `None` after the last. Cancel safe.
+    pub async fn next_record(&mut self) -> Result<Option<Record>, SqlServerError> {
+        self.records.next().await.transpose()
+    }
+
+    /// Gives `each` the values of a row in the order of the columns.
+    ///
+    /// # Errors
+    /// When a value is not one of its column.
+    pub fn values<'r>(
+        &self,
+        record: &'r Record,
+        mut each: impl FnMut(ValueRef<'r>),
+    ) -> Result<(), SqlServerError> {
+        let cells = record.row.cells();
+        check_width(record.row.len(), self.source)?;
+        for ((_, data), column) in cells.zip(&self.source.columns) {
+            let value = value::value_ref(data, &column.ty, &column.name)
+                .map_err(|error| in_table(error, self.source))?;
+            each(value);
+        }
+        Ok(())
+    }
 }
 
 impl Stream for TableRows<'_> {
@@ -79,14 +103,7 @@ pub(crate) fn decode_values(
     values: impl ExactSizeIterator<Item = tiberius::ColumnData<'static>>,
     source: &SourceTable,
 ) -> Result<Row, SqlServerError> {
-    if values.len() != source.columns.len() {
-        return Err(SqlServerError::Catalog(format!(
-            "a row of {} has {} columns, {} were expected",
-            source.id(),
-            values.len(),
-            source.columns.len()
-        )));
-    }
+    check_width(values.len(), source)?;
     values
         .zip(&source.columns)
         .map(|(data, column)| {
@@ -94,6 +111,17 @@ pub(crate) fn decode_values(
                 .map_err(|error| in_table(error, source))
         })
         .collect()
+}
+
+fn check_width(width: usize, source: &SourceTable) -> Result<(), SqlServerError> {
+    if width == source.columns.len() {
+        return Ok(());
+    }
+    Err(SqlServerError::Catalog(format!(
+        "a row of {} has {width} columns, {} were expected",
+        source.id(),
+        source.columns.len()
+    )))
 }
 
 /// Names the table too.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use causeway_change::{
-    ColumnType, Value,
+    ColumnType, Value, ValueRef,
     time::{TICKS_PER_DAY, TICKS_PER_SECOND, civil_from_days},
 };
 use tiberius::{ColumnData, Uuid, time as wire};
@@ -21,32 +21,79 @@ pub fn from_wire(
     ty: &ColumnType,
     column: &str,
 ) -> Result<Value, SqlServerError> {
+    // The driver's memory becomes ours.
+    if is_text(ty)
+        && let ColumnData::String(Some(text)) = data
+    {
+        return Ok(Value::Text(text.into_owned()));
+    }
+    if is_binary(ty)
+        && let ColumnData::Binary(Some(bytes)) = data
+    {
+        return Ok(Value::Bytes(bytes.into_owned()));
+    }
+    value_ref(&data, ty, column).map(ValueRef::to_value)
+}
+
+fn is_text(ty: &ColumnType) -> bool {
+    matches!(
+        ty,
+        ColumnType::Char(_)
+            | ColumnType::VarChar(_)
+            | ColumnType::NChar(_)
+            | ColumnType::NVarChar(_)
+            | ColumnType::Text
+            | ColumnType::NText
+            | ColumnType::Xml
+    )
+}
+
+fn is_binary(ty: &ColumnType) -> bool {
+    matches!(
+        ty,
+        ColumnType::Binary(_)
+            | ColumnType::VarBinary(_)
+            | ColumnType::Image
+            | ColumnType::RowVersion
+            | ColumnType::Geometry
+            | ColumnType::Geography
+            | ColumnType::HierarchyId
+    )
+}
+
+/// The value of a column, where the driver keeps it.
+pub fn value_ref<'a>(
+    data: &'a ColumnData<'_>,
+    ty: &ColumnType,
+    column: &str,
+) -> Result<ValueRef<'a>, SqlServerError> {
     let value = match (data, ty) {
-        (ColumnData::Bit(v), ColumnType::Bit) => v.map(Value::Bool),
-        (ColumnData::U8(v), ColumnType::TinyInt) => v.map(|n| Value::I16(i16::from(n))),
-        (ColumnData::I16(v), ColumnType::SmallInt) => v.map(Value::I16),
-        (ColumnData::I32(v), ColumnType::Int) => v.map(Value::I32),
-        (ColumnData::I64(v), ColumnType::BigInt) => v.map(Value::I64),
-        (ColumnData::F32(v), ColumnType::Real) => v.map(Value::F32),
-        (ColumnData::F64(v), ColumnType::Float) => v.map(Value::F64),
+        (ColumnData::Bit(v), ColumnType::Bit) => v.map(ValueRef::Bool),
+        (ColumnData::U8(v), ColumnType::TinyInt) => v.map(|n| ValueRef::I16(i16::from(n))),
+        (ColumnData::I16(v), ColumnType::SmallInt) => v.map(ValueRef::I16),
+        (ColumnData::I32(v), ColumnType::Int) => v.map(ValueRef::I32),
+        (ColumnData::I64(v), ColumnType::BigInt) => v.map(ValueRef::I64),
+        (ColumnData::F32(v), ColumnType::Real) => v.map(ValueRef::F32),
+        (ColumnData::F64(v), ColumnType::Float) => v.map(ValueRef::F64),
         (
             ColumnData::Numeric(v),
             ColumnType::Decimal { .. } | ColumnType::Money | ColumnType::SmallMoney,
         ) => match v {
             None => None,
-            Some(n) => Some(decimal(n, ty, column)?),
+            Some(n) => Some(ValueRef::Decimal(decimal(*n, ty, column)?)),
         },
         (ColumnData::Date(v), ColumnType::Date) => match v {
             None => None,
             Some(d) => {
                 let days = i64::from(d.days()) - DAYS_TO_1970;
-                Some(Value::Date(i32::try_from(days).map_err(|_| mismatch(column, "a date", ty))?))
+                let days = i32::try_from(days).map_err(|_| mismatch(column, "a date", ty))?;
+                Some(ValueRef::Date(days))
             }
         },
         (ColumnData::Time(v), ColumnType::Time { .. }) => match v {
             None => None,
             Some(t) => {
-                Some(Value::Time(time_ticks(t).ok_or_else(|| mismatch(column, "a time", ty))?))
+                Some(ValueRef::Time(time_ticks(*t).ok_or_else(|| mismatch(column, "a time", ty))?))
             }
         },
         (
@@ -54,43 +101,25 @@ pub fn from_wire(
             | ColumnData::SmallDateTime(_)
             | ColumnData::DateTime2(_)),
             ColumnType::DateTime | ColumnType::SmallDateTime | ColumnType::DateTime2 { .. },
-        ) => date_time_ticks(&data)
+        ) => date_time_ticks(data)
             .ok_or_else(|| mismatch(column, "a date and time", ty))?
-            .map(Value::DateTime),
+            .map(ValueRef::DateTime),
         (ColumnData::DateTimeOffset(v), ColumnType::DateTimeOffset { .. }) => match v {
             None => None,
-            Some(v) => Some(Value::DateTimeOffset {
+            Some(v) => Some(ValueRef::DateTimeOffset {
                 utc: date_time2_ticks(v.datetime2())
                     .ok_or_else(|| mismatch(column, "a date and time", ty))?,
                 offset_minutes: v.offset(),
             }),
         },
-        (
-            ColumnData::String(v),
-            ColumnType::Char(_)
-            | ColumnType::VarChar(_)
-            | ColumnType::NChar(_)
-            | ColumnType::NVarChar(_)
-            | ColumnType::Text
-            | ColumnType::NText
-            | ColumnType::Xml,
-        ) => v.map(|text| Value::Text(text.into_owned())),
+        (ColumnData::String(v), ty) if is_text(ty) => v.as_deref().map(ValueRef::Text),
         (ColumnData::Guid(v), ColumnType::UniqueIdentifier) => {
-            v.map(|guid| Value::Guid(guid.into_bytes()))
+            v.map(|guid| ValueRef::Guid(guid.into_bytes()))
         }
-        (
-            ColumnData::Binary(v),
-            ColumnType::Binary(_)
-            | ColumnType::VarBinary(_)
-            | ColumnType::Image
-            | ColumnType::RowVersion
-            | ColumnType::Geometry
-            | ColumnType::Geography
-            | ColumnType::HierarchyId,
-        ) => v.map(|bytes| Value::Bytes(bytes.into_owned())),
-        (data, ty) => return Err(mismatch(column, wire_kind(&data), ty)),
+        (ColumnData::Binary(v), ty) if is_binary(ty) => v.as_deref().map(ValueRef::Bytes),
+        (data, ty) => return Err(mismatch(column, wire_kind(data), ty)),
     };
-    Ok(value.unwrap_or(Value::Null))
+    Ok(value.unwrap_or(ValueRef::Null))
 }
 
 fn mismatch(column: &str, sent: &str, ty: &ColumnType) -> SqlServerError {
@@ -129,14 +158,13 @@ fn decimal(
     n: tiberius::numeric::Numeric,
     ty: &ColumnType,
     column: &str,
-) -> Result<Value, SqlServerError> {
+) -> Result<i128, SqlServerError> {
     let scale = decimal_scale(ty);
     // The scale of the answer is the column's; a change table whose column was widened in between may
     // differ, and only adding zeros is exact.
     let factor = scale.checked_sub(n.scale()).and_then(|d| 10_i128.checked_pow(u32::from(d)));
     factor
         .and_then(|factor| n.value().checked_mul(factor))
-        .map(Value::Decimal)
         .ok_or_else(|| mismatch(column, "a decimal of another scale", ty))
 }
 

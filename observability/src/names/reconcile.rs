@@ -65,6 +65,15 @@ pub const VERIFIED_SECONDS: Metric = Metric {
     labels: &["table"],
 };
 
+/// Unix time of the verification of the range that was verified longest ago.
+pub const RANGE_VERIFIED_SECONDS: Metric = Metric {
+    name: "causeway_reconcile_oldest_range_verified_timestamp_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    help: "When the key range of a table that was verified longest ago was last found equal, in seconds since 1970.",
+    labels: &["table"],
+};
+
 /// Rows of which nothing can be said.
 pub const UNSTABLE_ROWS: Metric = Metric {
     name: "causeway_reconcile_unstable_rows",
@@ -119,6 +128,7 @@ pub const ALL: &[&Metric] = &[
     &DIFFERENCES,
     &TABLES,
     &VERIFIED_SECONDS,
+    &RANGE_VERIFIED_SECONDS,
     &UNSTABLE_ROWS,
     &SKIPPED_COLUMNS,
     &DIRTY_KEYS,

@@ -12,7 +12,8 @@ use causeway_reconcile::{
     config::{self, Level, Scope},
     fence::{Guard, Stream},
     history,
-    report::{Report, Status, html, lines},
+    ledger::Ledger,
+    report::{Report, Status, TableReport, html, lines},
     run::{self, Context, Plan, Pools},
     throttle::Throttle,
 };
@@ -74,6 +75,7 @@ impl App {
         }
         config.level = common.level.unwrap_or(config.level);
         config.show_values |= common.show_values;
+        config.incremental |= common.incremental;
         config.validate().map_err(refuse)?;
         let kafka: Option<causeway_kafka::Config> = file.optional("kafka")?;
         if config.fence == config::Fence::Required && kafka.is_none() {
@@ -85,8 +87,8 @@ impl App {
         target.validate().map_err(refuse)?;
         let watched: causeway_observability::Config = file.section_or_default("observability")?;
         let scope: Scope = file.section_or_default("source")?;
-        let pools = Pools::new(file.section("sqlserver")?, target, config.parallel)
-            .usage("plan the comparison")?;
+        let pools =
+            Pools::new(file.section("sqlserver")?, target, &config).usage("plan the comparison")?;
         let guard = causeway_observability::init("causeway-reconcile", &pipeline.name, &watched)
             .usage("start logs, metrics and traces")?;
         let health = Health::new();
@@ -122,6 +124,7 @@ impl App {
         &self,
         config: Arc<Config>,
         plan: &Plan,
+        ledger: Option<Ledger>,
         stop: CancellationToken,
     ) -> Context {
         let guard = match (&self.kafka, config.fence) {
@@ -137,7 +140,30 @@ impl App {
             throttle: Arc::new(Throttle::new(config.rows_per_second)),
             config,
             guard,
+            ledger,
             stop,
+        }
+    }
+
+    /// The ledger of a run that compares row by row; none without a history.
+    async fn ledger(
+        &self,
+        run_id: &str,
+        config: &Config,
+        resume: bool,
+    ) -> anyhow::Result<Option<Ledger>> {
+        if !config.history || config.level != Level::Full {
+            return Ok(None);
+        }
+        let client = self.pools.target().await?;
+        match Ledger::open(&client, &self.pipeline, run_id, config, resume).await {
+            Ok(ledger) => Ok(Some(ledger)),
+            Err(error) if config.incremental || resume => Err(error.into()),
+            // The comparison does not need it.
+            Err(error) => {
+                tracing::warn!(error = %exit::chain_line(&error), "the run cannot be gone on with when it is cut off");
+                Ok(None)
+            }
         }
     }
 
@@ -146,6 +172,7 @@ impl App {
         &self,
         config: Arc<Config>,
         outputs: &Outputs,
+        resume: bool,
     ) -> anyhow::Result<Report> {
         let run_id = uuid::Uuid::new_v4().to_string();
         let started_at = now();
@@ -154,7 +181,12 @@ impl App {
         self.health
             .set_status(json!({"run": {"id": run_id, "started_at": started_at, "result": null}}));
         let stop = self.stop.child_token();
-        let context = Arc::new(self.context(config.clone(), &plan, stop.clone()));
+        let ledger = self.ledger(&run_id, &config, resume).await?;
+        let continues = ledger.as_ref().and_then(|l| l.continues(&run_id)).map(str::to_owned);
+        if let Some(before) = &continues {
+            tracing::info!(run = before, "goes on with a run that was cut off");
+        }
+        let context = Arc::new(self.context(config.clone(), &plan, ledger.clone(), stop.clone()));
         let mut running = std::pin::pin!(run::run(context, plan));
         let reports = match config.max_duration_seconds {
             None => running.await,
@@ -167,8 +199,10 @@ impl App {
                 }
             },
         };
+        let cut_off = stop.is_cancelled();
         let mut report = Report::new(run_id, self.pipeline.clone(), started_at, now(), reports);
         report.level = config.level;
+        report.continues = continues;
         self.health.set_status(json!({"run": {"result": report.result, "totals": report.totals}}));
         verified(&report);
         publish(&report, outputs, &config)?;
@@ -177,6 +211,9 @@ impl App {
         {
             // The result stands without it.
             tracing::warn!(error = %exit::line(&error), "the run is not in the history");
+        }
+        if let Some(ledger) = ledger.filter(|_| !cut_off) {
+            ledger.close(&*self.pools.target().await?).await?;
         }
         if let Some(webhook) = &config.webhook {
             webhook.tell(&report).await;
@@ -194,7 +231,10 @@ impl App {
 /// Sets the time of verification of the tables that were found equal row by row.
 fn verified(report: &Report) {
     let every_row = matches!(report.level, Level::Full | Level::Checksum);
-    for table in report.tables.iter().filter(|table| every_row && table.status == Status::Equal) {
+    let whole = |table: &&TableReport| {
+        table.status == Status::Equal && table.chunks_unchanged == 0 && table.compared_by.is_none()
+    };
+    for table in report.tables.iter().filter(|_| every_row).filter(whole) {
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
         names::VERIFIED_SECONDS.set(Utc::now().timestamp() as f64, &[("table", &table.source)]);
     }

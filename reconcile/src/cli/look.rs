@@ -9,7 +9,7 @@ use super::app::App;
 /// How each table would be compared.
 pub(super) async fn plan(app: &App) -> anyhow::Result<Code> {
     let plan = app.plan(&app.config).await?;
-    let context = app.context(app.config.clone(), &plan, app.stop.clone());
+    let context = app.context(app.config.clone(), &plan, None, app.stop.clone());
     let fence = match &context.guard {
         None => format!(
             "by time (weaker): a difference is what stands still for {} s",

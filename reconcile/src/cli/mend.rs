@@ -89,7 +89,7 @@ impl Open {
 pub(super) async fn recheck(app: &App, run: &str, outputs: &Outputs) -> anyhow::Result<Code> {
     let started_at = now();
     let open = open(app, run).await?;
-    let context = app.context(app.config.clone(), &open.plan, app.stop.clone());
+    let context = app.context(app.config.clone(), &open.plan, None, app.stop.clone());
     let mut reports = Vec::new();
     let mut looked_at = Vec::new();
     for (table, kept) in &open.tables {

@@ -33,6 +33,9 @@ pub(crate) struct Common {
     /// How deep to look: counts, checksum, full or sample.
     #[arg(long, value_name = "LEVEL")]
     level: Option<Level>,
+    /// Read only key ranges with changes since they were found equal, and in turn the others.
+    #[arg(long)]
+    incremental: bool,
     /// Put the values that differ into the reports, not only keys and columns.
     #[arg(long)]
     show_values: bool,
@@ -52,6 +55,9 @@ pub(crate) enum Command {
     Run {
         #[command(flatten)]
         common: Common,
+        /// Go on with the same run that was cut off, if there is one.
+        #[arg(long)]
+        resume: bool,
         #[command(flatten)]
         outputs: Outputs,
     },
@@ -109,9 +115,9 @@ pub(crate) enum Command {
 pub(crate) async fn execute(command: Command, stop: CancellationToken) -> anyhow::Result<Code> {
     match command {
         Command::Plan { common } => look::plan(&App::open(common, stop).await?).await,
-        Command::Run { common, outputs } => {
+        Command::Run { common, resume, outputs } => {
             let app = App::open(common, stop.clone()).await?;
-            let report = Box::pin(app.pass(app.config.clone(), &outputs)).await?;
+            let report = Box::pin(app.pass(app.config.clone(), &outputs, resume)).await?;
             Ok(if stop.is_cancelled() { Code::Other(130) } else { code(report.exit_code) })
         }
         Command::Recheck { run, common, outputs } => {

@@ -19,6 +19,7 @@ pub(super) async fn schedule(app: Arc<App>) -> anyhow::Result<Code> {
             tables: app.config.tables.clone(),
             cron,
             level: None,
+            incremental: None,
             jitter_seconds: 0,
             blackout: Vec::new(),
             max_duration_seconds: None,
@@ -65,11 +66,12 @@ async fn once(app: Arc<App>, group: Group) {
     let config = Arc::new(Config {
         tables: group.tables,
         level: group.level.unwrap_or(app.config.level),
+        incremental: group.incremental.unwrap_or(app.config.incremental),
         max_duration_seconds: group.max_duration_seconds.or(app.config.max_duration_seconds),
         ..Config::clone(&app.config)
     });
     // The next time tries again: a database that is away tonight is back tomorrow.
-    if let Err(error) = Box::pin(app.pass(config, &Outputs::default())).await {
+    if let Err(error) = Box::pin(app.pass(config, &Outputs::default(), true)).await {
         tracing::error!(group = group.name, error = %exit::line(&error), "the run failed");
     }
 }

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use causeway_change::Lsn;
 use causeway_postgres::{PostgresError, Session};
-use causeway_sqlserver::{Client, fence, log, queries};
+use causeway_sqlserver::{Client, captured::Passed, fence, log, queries};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -31,6 +31,9 @@ pub mod stream;
 
 pub use dirty::Dirty;
 pub use stream::{Reached, Stream};
+
+/// A wait that an operator should know of.
+const LONG: Duration = Duration::from_secs(20);
 
 /// How a table's rows were told from those in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +52,7 @@ pub enum Mode {
 pub struct FenceReport {
     /// How.
     pub mode: Mode,
-    /// `proved`, or `heuristic` for [`Mode::Time`].
+    /// `proved`; or `heuristic` for [`Mode::Time`], and where the login may not see how far the capture job is.
     pub confidence: &'static str,
     /// Keys without a change after this commit …
     pub low: Option<String>,
@@ -73,6 +76,16 @@ impl FenceReport {
             dirty_keys: None,
             waited_ms: 0,
         }
+    }
+}
+
+impl FenceReport {
+    fn caught_up(&mut self, now: CaughtUp) {
+        self.waited_ms = millis(now.waited);
+        self.confidence = match now.captured {
+            Passed::Log | Passed::Scan => "proved",
+            Passed::Time => "heuristic",
+        };
     }
 }
 
@@ -123,7 +136,27 @@ impl Guard {
         control: &mut Client,
         target: &Session,
         shape: &Shape,
-    ) -> Result<Duration, ReconcileError> {
+    ) -> Result<CaughtUp, ReconcileError> {
+        let mut catching_up = std::pin::pin!(self.caught_up(control, target, shape));
+        tokio::select! {
+            done = &mut catching_up => return done,
+            () = tokio::time::sleep(LONG) => {
+                tracing::warn!(
+                    table = %shape.source.id(),
+                    limit_seconds = self.limit.as_secs(),
+                    "waits for the pipeline to apply what SQL Server has"
+                );
+            }
+        }
+        catching_up.await
+    }
+
+    async fn caught_up(
+        &self,
+        control: &mut Client,
+        target: &Session,
+        shape: &Shape,
+    ) -> Result<CaughtUp, ReconcileError> {
         let began = Instant::now();
         let behind = |who: &'static str| ReconcileError::Fence {
             table: shape.source.id().clone(),
@@ -135,15 +168,15 @@ impl Guard {
         let captured = fence::captured(control, &mark, settle, self.limit)
             .await
             .map_err(|source| failed(shape, source))?;
-        if captured.is_none() {
+        let Some(captured) = captured else {
             return Err(behind("the capture job has not read"));
-        }
+        };
         let newest = fence::newest_change(control, &shape.instance)
             .await
             .map_err(|source| failed(shape, source))?;
         let rest = self.limit.saturating_sub(began.elapsed());
         match self.stream.wait(target, shape.source.id(), newest, rest).await? {
-            Reached::Yes => Ok(began.elapsed()),
+            Reached::Yes => Ok(CaughtUp { waited: began.elapsed(), captured }),
             Reached::No(who) => Err(behind(who)),
         }
     }
@@ -164,6 +197,15 @@ impl Guard {
     }
 }
 
+/// The target has what the source had at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct CaughtUp {
+    /// How long it was waited for.
+    pub waited: Duration,
+    /// How it is known that the capture job had read it.
+    pub captured: Passed,
+}
+
 /// A table on both sides, standing still.
 pub struct Frozen {
     /// Connections to the source; each has a snapshot between the fence's two ends.
@@ -173,7 +215,7 @@ pub struct Frozen {
     /// The place that both sides have seen for sure.
     pub low: Lsn,
     /// The keys of which nothing is known; not known yet without snapshot isolation.
-    pub dirty: Option<Dirty>,
+    pub dirty: Option<Arc<Dirty>>,
     /// For the report.
     pub report: FenceReport,
 }
@@ -202,19 +244,18 @@ pub async fn freeze(
     for _ in 0..readers {
         sources.push(source_snapshot(pools, guard.snapshots, shape).await?);
     }
-    let mut waited = Duration::ZERO;
-    if guard.snapshots {
-        waited = guard.catch_up(&mut control, &watch, shape).await?;
-    }
-    drop(watch);
     let mut report = FenceReport {
         mode: if guard.snapshots { Mode::Snapshot } else { Mode::Statement },
         confidence: "proved",
         low: Some(low.to_string()),
         high: None,
         dirty_keys: None,
-        waited_ms: millis(waited),
+        waited_ms: 0,
     };
+    if guard.snapshots {
+        report.caught_up(guard.catch_up(&mut control, &watch, shape).await?);
+    }
+    drop(watch);
     let mut targets = Vec::new();
     let mut dirty = None;
     if guard.snapshots {
@@ -222,7 +263,7 @@ pub async fn freeze(
         let (high, keys) = guard.dirty(&mut control, shape, low).await?;
         report.high = Some(high.to_string());
         report.dirty_keys = keys.len().map(count);
-        dirty = Some(keys);
+        dirty = Some(Arc::new(keys));
     }
     pools.source.put(control);
     Ok(Frozen { sources, targets, low, dirty, report })
@@ -241,13 +282,13 @@ pub async fn freeze_target(
 ) -> Result<(), ReconcileError> {
     let mut control = pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
     let watch = pools.target().await?;
-    frozen.report.waited_ms = millis(guard.catch_up(&mut control, &watch, shape).await?);
+    frozen.report.caught_up(guard.catch_up(&mut control, &watch, shape).await?);
     drop(watch);
     frozen.targets = target_snapshots(pools, shape, 1, lock_timeout_ms).await?;
     let (high, keys) = guard.dirty(&mut control, shape, frozen.low).await?;
     frozen.report.high = Some(high.to_string());
     frozen.report.dirty_keys = keys.len().map(count);
-    frozen.dirty = Some(keys);
+    frozen.dirty = Some(Arc::new(keys));
     pools.source.put(control);
     Ok(())
 }

@@ -69,10 +69,17 @@ pub struct TableReport {
     pub status: Status,
     /// Why, for `error` and `skipped`.
     pub reason: Option<String>,
-    /// How its rows were matched: `range`, `hash`, `sum` or `count`.
+    /// How its rows were matched: `range`, `hash`, `sum` or `count`; `earlier` when [`Self::compared_by`] did it.
     pub strategy: &'static str,
-    /// Key ranges that it was read in; 0 for a table that was read at once.
+    /// Key ranges of the table; 1 for one that is read at once, 0 without sight of the stream.
     pub chunks: usize,
+    /// Of them left by an incremental run: nothing of them has changed, and they were read lately.
+    pub chunks_unchanged: usize,
+    /// Of them read before the run was cut off that this one goes on with; their rows are in the counts.
+    pub chunks_done_before: usize,
+    /// The run that finished the table before it was cut off, when this one goes on with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_by: Option<String>,
     /// How rows in flight were told from differences.
     pub fence: Option<FenceReport>,
     /// The key's columns; empty for a table without key.
@@ -136,6 +143,9 @@ impl TableReport {
             reason: None,
             strategy: "none",
             chunks: 0,
+            chunks_unchanged: 0,
+            chunks_done_before: 0,
+            compared_by: None,
             fence: None,
             key: Vec::new(),
             rows: Sides::default(),
@@ -248,6 +258,9 @@ pub struct Report {
     pub result: &'static str,
     /// The exit code of the run.
     pub exit_code: u8,
+    /// The run that was cut off and that this one goes on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// Sums.
     pub totals: Totals,
     /// One entry a table.
@@ -298,6 +311,7 @@ impl Report {
             tool: Tool { version: env!("CARGO_PKG_VERSION"), encoding: crate::digest::ENCODING },
             result,
             exit_code,
+            continues: None,
             totals,
             tables,
         }
