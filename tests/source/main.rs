@@ -14,6 +14,7 @@ mod schema;
 mod signals;
 mod snapshot;
 mod standby;
+mod transactions;
 
 use std::time::Duration;
 

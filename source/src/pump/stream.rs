@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use causeway_avro::{Envelope, Snapshot, SourceBlock};
+use causeway_avro::{Envelope, Snapshot, SourceBlock, TransactionBlock};
 use causeway_change::{Lsn, Operation, Position, Value};
 use causeway_kafka::topic::header;
 use causeway_observability::{context, names::source as names};
@@ -20,6 +20,7 @@ use super::{Pump, Round, report::as_f64};
 use crate::{
     SourceError,
     fold::{Event, Item, Moved},
+    index::Of,
     keys, lob,
     oversize::{Extent, leave_out_large, reason},
     publish::{Sent, TableRecord},
@@ -245,8 +246,9 @@ impl Pump {
         let headers: Vec<(&str, &[u8])> =
             moved.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
         let mut extent = Extent::Whole;
+        let block = self.publisher.block(lsn, &active);
         loop {
-            encode(&shared, &active, event, committed_ns, value).await?;
+            encode(&shared, &active, event, committed_ns, block.as_ref(), value).await?;
             let record = TableRecord {
                 active: &active,
                 key: &event.key,
@@ -255,6 +257,7 @@ impl Pump {
                 lsn,
                 is_row: true,
                 place: Some(event.position),
+                commit_ns: committed_ns,
                 extent,
             };
             let Sent::TooLarge(bytes) = self.publisher.send(record).await? else { break };
@@ -270,9 +273,10 @@ impl Pump {
             self.refuse_or_stop(&active, lsn, bytes)?;
             let left_out =
                 event.after.as_mut().map(|row| leave_out_large(row, table)).unwrap_or_default();
-            encode(&shared, &active, event, committed_ns, value).await?;
+            encode(&shared, &active, event, committed_ns, None, value).await?;
             let reason = reason(&active.topic, bytes, &left_out);
-            self.dead_letter(&active, &event.key, value, lsn, &reason).await?;
+            let of = Of::Transaction { lsn, commit_ns: committed_ns };
+            self.dead_letter(&active, &event.key, value, of, &reason).await?;
             break;
         }
         let is_delete = event.operation == Operation::Delete;
@@ -285,6 +289,7 @@ impl Pump {
                 lsn,
                 is_row: false,
                 place: Some(event.position),
+                commit_ns: committed_ns,
                 extent,
             };
             // A key alone is hardly ever too large.
@@ -331,6 +336,7 @@ async fn encode(
     active: &Active,
     event: &Event,
     committed_ns: i64,
+    block: Option<&TransactionBlock>,
     value: &mut Vec<u8>,
 ) -> Result<(), SourceError> {
     let table = &active.instance.source.table;
@@ -356,7 +362,7 @@ async fn encode(
     active
         .encode(&shared.registry, lsn, |codec| {
             value.clear();
-            codec.encoder.encode_value(&envelope, codec.value_id, value)
+            codec.encoder.encode_numbered(&envelope, block, codec.value_id, value)
         })
         .await
 }
