@@ -36,6 +36,11 @@ pub struct Config {
     pub snapshot: SnapshotConfig,
     /// How source transactions are grouped into Kafka transactions.
     pub transaction: TransactionConfig,
+    /// Whether the topic `<pipeline>.transactions` says which records make up which source transaction.
+    pub transaction_index: bool,
+    /// Whether Debezium's transaction metadata is written: BEGIN and END in the topic `<pipeline>.transaction`,
+    /// and the block `transaction` of each event.
+    pub transaction_metadata: bool,
 }
 
 impl Default for Config {
@@ -54,6 +59,8 @@ impl Default for Config {
             signals: SignalsConfig::default(),
             snapshot: SnapshotConfig::default(),
             transaction: TransactionConfig::default(),
+            transaction_index: true,
+            transaction_metadata: false,
         }
     }
 }

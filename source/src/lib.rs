@@ -15,8 +15,8 @@
 //! [`standby`] and [`place`] (which of several processes works);
 //! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
-//! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) and [`state`]
-//! (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`] and
+//! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) [`index`] and [`numbers`] (what is said of
+//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`], [`metadata`] and
 //! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
 pub mod advice;
@@ -26,10 +26,13 @@ pub mod config;
 pub mod debezium;
 pub mod error;
 pub mod fold;
+pub mod index;
 pub mod keys;
 pub mod latency;
 pub mod lob;
 pub mod merge;
+pub mod metadata;
+pub mod numbers;
 pub mod offsets;
 pub mod oversize;
 pub mod place;

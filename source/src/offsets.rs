@@ -314,10 +314,9 @@ pub async fn import(settings: &Settings, text: &str, yes: bool) -> Result<String
             )
         });
     }
-    writes.push((
-        state::position_key(&database),
-        Some(state::position_value(&position, now_ns() / 1_000_000, true)),
-    ));
+    let written =
+        state::Written { at_ms: now_ns() / 1_000_000, stopped: true, ..state::Written::default() };
+    writes.push((state::position_key(&database), Some(state::position_value(&position, &written))));
     let mut words = format!(
         "database {database}: the source goes on at {}{}\n{}",
         offset.commit_lsn,
@@ -362,7 +361,8 @@ mod tests {
         let mut records = Records::new();
         assert!(describe(&records, 0).unwrap().contains("the next start is the first"));
         let end = Position::end_of(Lsn::from_parts(1, 2, 3));
-        put(&mut records, state::position_key("shop"), state::position_value(&end, 5_000, true));
+        let written = state::Written { at_ms: 5_000, stopped: true, ..state::Written::default() };
+        put(&mut records, state::position_key("shop"), state::position_value(&end, &written));
         for (name, reset, snapshot) in [
             ("a", false, SnapshotState::Done { rows: 12 }),
             ("b", true, SnapshotState::Skipped),

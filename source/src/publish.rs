@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use causeway_avro::TransactionBlock;
 use causeway_change::{Lsn, Position};
 use causeway_kafka::{
     Record, Transactional,
@@ -20,10 +21,14 @@ use causeway_observability::{
 };
 
 use crate::{
-    SourceError, keys,
+    SourceError,
+    index::{Index, Of},
+    keys,
+    metadata::Metadata,
+    numbers::Counts,
     oversize::{Extent, Oversize, record_id},
     shared::{VERSION, now_ns},
-    state::{self, TableState},
+    state::{self, TableState, Written},
     tables::Active,
 };
 
@@ -39,6 +44,10 @@ pub struct Publisher {
     offsets_topic: String,
     database: String,
     oversize: Arc<Oversize>,
+    /// The transaction index, when one is written.
+    index: Option<Index>,
+    /// Debezium's transaction metadata, when it is written.
+    metadata: Option<Metadata>,
     /// Bytes sent since nothing was under way, on topics that refused a batch.
     together: usize,
     max_bytes: usize,
@@ -82,11 +91,21 @@ pub struct TableRecord<'a> {
     pub is_row: bool,
     /// Where the change stands; none for a row of a snapshot.
     pub place: Option<Position>,
+    /// When it was committed, in nanoseconds since 1970; of no meaning for a row of a snapshot.
+    pub commit_ns: i64,
     /// How much of the change it holds.
     pub extent: Extent,
 }
 
 impl TableRecord<'_> {
+    /// What the transaction index counts it to.
+    fn of(&self) -> Of {
+        match self.place {
+            Some(_) => Of::Transaction { lsn: self.lsn, commit_ns: self.commit_ns },
+            None => Of::Snapshot { lsn: self.lsn, table: self.active.number },
+        }
+    }
+
     fn id(&self) -> u128 {
         record_id(&self.active.topic, self.key, self.place, self.extent)
     }
@@ -113,6 +132,8 @@ pub struct DeadLetter<'a> {
     pub value: Option<&'a [u8]>,
     /// Commit that it belongs to.
     pub lsn: Lsn,
+    /// What the transaction index counts it to.
+    pub of: Of,
     /// Why it is there.
     pub reason: &'a str,
 }
@@ -135,6 +156,8 @@ impl Publisher {
             offsets_topic: topic::offsets(pipeline),
             database: database.to_owned(),
             oversize,
+            index: None,
+            metadata: None,
             together: 0,
             max_bytes,
             max_age: Duration::from_millis(max_age_ms),
@@ -143,6 +166,22 @@ impl Publisher {
             committed_at: Instant::now(),
             stopping: false,
         }
+    }
+
+    /// From now on the transaction index is written. `stored` is the position that was stored.
+    pub fn with_index(&mut self, stored: Option<Position>) {
+        self.index = Some(Index::new(stored));
+    }
+
+    /// From now on Debezium's transaction metadata is written.
+    pub fn with_metadata(&mut self, metadata: Metadata) {
+        self.metadata = Some(metadata);
+    }
+
+    /// The place that a table's next event has in its transaction, when that is told.
+    #[must_use]
+    pub fn block(&self, lsn: Lsn, active: &Active) -> Option<TransactionBlock> {
+        self.metadata.as_ref().map(|metadata| metadata.next(lsn, active))
     }
 
     /// The next commit is the last: it says so, for whoever wants to change the offsets.
@@ -221,7 +260,7 @@ impl Publisher {
             self.together += bytes;
         }
         self.open()?;
-        let Self { producer, open: Some(open), .. } = self else {
+        let Self { producer, index, metadata, open: Some(open), .. } = self else {
             return Err(SourceError::Task("no Kafka transaction is open".to_owned()));
         };
         let mut headers = record.headers.to_vec();
@@ -230,14 +269,21 @@ impl Publisher {
                 trace.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())),
             );
         }
-        let sent = producer.send(Record {
+        let message = Record {
             topic: &record.active.topic,
             partition: None,
             key: (!record.key.is_empty()).then_some(record.key),
             value: record.value,
             headers: &headers,
             timestamp_ms: None,
-        });
+        };
+        let sent = match index {
+            None => producer.send(message),
+            Some(index) => {
+                let mark = index.mark(record.of(), record.active.number, &record.active.topic);
+                producer.send_marked(message, mark)
+            }
+        };
         match sent {
             Ok(()) => {}
             // Not of an earlier record, whose transaction is then spoilt.
@@ -248,6 +294,16 @@ impl Publisher {
         }
         open.bytes += bytes;
         if record.is_row {
+            if record.place.is_some()
+                && let Some(metadata) = metadata
+            {
+                for (key, value) in metadata.count(record.lsn, record.commit_ns, record.active) {
+                    producer.send(own(&metadata.topic, &key, Some(&value)))?;
+                }
+            }
+            if let Some(index) = index {
+                index.event(record.of());
+            }
             *open.rows.entry(record.active.number).or_default() += 1;
         }
         if alone {
@@ -270,6 +326,9 @@ impl Publisher {
         self.producer.ready().await?;
         let number = letter.active.number;
         *self.open()?.dead.entry(number).or_default() += 1;
+        if let Some(index) = &mut self.index {
+            index.set_aside(letter.of);
+        }
         let now = keys::timestamp(now_ns() / 100);
         let table = letter.active.id().to_string();
         let lsn = letter.lsn.to_string();
@@ -322,14 +381,7 @@ impl Publisher {
     ) -> Result<(), SourceError> {
         self.producer.ready().await?;
         self.open()?;
-        self.producer.send(Record {
-            topic,
-            partition: Some(0),
-            key: Some(key.as_bytes()),
-            value: value.map(str::as_bytes),
-            headers: &[],
-            timestamp_ms: None,
-        })?;
+        self.producer.send(own(topic, key.as_bytes(), value.map(str::as_bytes)))?;
         Ok(())
     }
 
@@ -358,11 +410,23 @@ impl Publisher {
         tables: impl Fn(usize) -> Option<String>,
         always: bool,
     ) -> Result<bool, SourceError> {
-        if self.open.is_none() && !always {
+        let indexes = self.index.as_ref().is_some_and(|index| index.has_news(&position));
+        let ends = self.metadata.as_ref().is_some_and(|metadata| metadata.has_news(&position));
+        if self.open.is_none() && !always && !indexes && !ends {
             return Ok(false);
         }
+        let counts = self.end_of_transaction(&position)?;
+        if indexes {
+            self.tell(&position).await?;
+        }
         let key = state::position_key(&self.database);
-        let value = state::position_value(&position, now_ns() / 1_000_000, self.stopping);
+        let written = Written {
+            at_ms: now_ns() / 1_000_000,
+            stopped: self.stopping,
+            indexed: self.index.is_some(),
+            counts,
+        };
+        let value = state::position_value(&position, &written);
         self.keep(&key, Some(&value)).await?;
         let started = Instant::now();
         self.producer.commit().await?;
@@ -390,6 +454,31 @@ impl Publisher {
         Ok(true)
     }
 
+    /// Sends the entries of the transaction index, which must know where the records are.
+    async fn tell(&mut self, position: &Position) -> Result<(), SourceError> {
+        let runs = self.producer.delivered().await?;
+        let Some(index) = &mut self.index else { return Ok(()) };
+        let entries = index.entries(position, &runs);
+        let topic = topic::transactions(&self.pipeline);
+        for entry in entries {
+            self.text(&topic, entry.key(), Some(&entry.to_json())).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends Debezium's record of a transaction that ends before `position`; gives what is to be stored of
+    /// one that does not.
+    fn end_of_transaction(&mut self, position: &Position) -> Result<Option<Counts>, SourceError> {
+        let Some(metadata) = &mut self.metadata else { return Ok(None) };
+        let (ended, counts) = metadata.commit(position);
+        if let Some((key, value)) = ended {
+            let topic = metadata.topic.clone();
+            self.open()?;
+            self.producer.send(own(&topic, &key, Some(&value)))?;
+        }
+        Ok(counts)
+    }
+
     /// Throws away what is open; used on the way out, when a failure is not Kafka's.
     pub async fn abort(&mut self) {
         if self.open.take().is_some()
@@ -399,6 +488,11 @@ impl Publisher {
             tracing::debug!(error = %error, "the open Kafka transaction could not be aborted");
         }
     }
+}
+
+/// A record of a topic of the pipeline's own.
+fn own<'a>(topic: &'a str, key: &'a [u8], value: Option<&'a [u8]>) -> Record<'a> {
+    Record { topic, partition: Some(0), key: Some(key), value, ..Record::default() }
 }
 
 impl std::fmt::Debug for Publisher {

@@ -15,8 +15,10 @@ use std::{
 
 use causeway_change::{Lsn, Position, TableId};
 use causeway_kafka::{
-    Admin, Consumer, Registry, RegistryConfig, TopicSpec, Transactional, consumer::EARLIEST,
+    Admin, Consumer, Registry, RegistryConfig, TopicSpec, Transactional, all_record_ends,
+    consumer::EARLIEST,
     read_compacted, topic,
+    transactions::{End as PartitionEnd, Entry},
 };
 use causeway_observability::{admin::Health, names::source as names};
 use causeway_service::{exit, retry::Backoff};
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, SnapshotMode, SourceError,
     choose::{Again, All, Chosen, Policy, choose},
+    metadata::Metadata,
     oversize::Oversize,
     publish::Publisher,
     pump::{End, Intake, Pump, Start, TableEntry},
@@ -323,6 +326,7 @@ async fn prepare(
         settings.source.transaction.max_age_ms,
         position,
     );
+    announce(settings, &stored, &admin, &shared, &mut publisher).await?;
     if let Some(fork) = fork.filter(|fork| stored.fork.as_ref() != Some(fork)) {
         publisher.keep(&state::fork_key(&database), Some(&fork)).await?;
     }
@@ -342,6 +346,43 @@ async fn prepare(
         signals: stored.signals,
         adhoc: stored.adhoc,
     }))
+}
+
+/// Readies what is told of transactions. An index that begins says what it does not speak of.
+async fn announce(
+    settings: &Settings,
+    stored: &Stored,
+    admin: &Admin,
+    shared: &Shared,
+    publisher: &mut Publisher,
+) -> Result<(), SourceError> {
+    let pipeline = &settings.pipeline;
+    if settings.source.transaction_metadata {
+        let (position, counts) = (stored.position, stored.counts.clone());
+        let metadata = Metadata::new(&shared.registry, pipeline, position, counts).await?;
+        publisher.with_metadata(metadata);
+    }
+    if !settings.source.transaction_index {
+        return Ok(());
+    }
+    publisher.with_index(stored.position);
+    if stored.indexed {
+        return Ok(());
+    }
+    let topics = admin.list(&topic::tables_prefix(pipeline)).await?;
+    let topics = topics.into_iter().map(|topic| topic.name);
+    let topics: Vec<String> = topics.filter(|name| topic::is_table(pipeline, name)).collect();
+    let mut ends = Vec::new();
+    for (topic, partitions) in all_record_ends(&settings.kafka, &topics).await? {
+        ends.extend(partitions.into_iter().map(|(partition, next)| PartitionEnd {
+            topic: topic.clone(),
+            partition,
+            next,
+        }));
+    }
+    tracing::info!(partitions = ends.len(), "the transaction index begins");
+    let begin = Entry::Begin { ends };
+    publisher.text(&topic::transactions(pipeline), begin.key(), Some(&begin.to_json())).await
 }
 
 /// Where to go on, and which tables that leaves incomplete.
@@ -466,6 +507,12 @@ fn own_topics(settings: &Settings) -> Vec<TopicSpec> {
         lease_topic(&settings.pipeline),
         plain(topic::notifications(&settings.pipeline)),
     ];
+    if settings.source.transaction_index {
+        topics.push(plain(topic::transactions(&settings.pipeline)));
+    }
+    if settings.source.transaction_metadata {
+        topics.push(plain(topic::transaction_metadata(&settings.pipeline)));
+    }
     if settings.source.signals.kafka {
         topics.push(plain(signals_topic(settings)));
     }

@@ -6,7 +6,8 @@
 //! * `["position","<database>"]`: the place up to which all changes are published.
 //!   `{"commit_lsn":"…","transaction_end":true}` or, inside a transaction,
 //!   `{"commit_lsn":"…","command_id":7,"seqval":"…","operation":4,"transaction_end":false}`, and
-//!   `"written_ms"`, when it was written.
+//!   `"written_ms"`, when it was written; `"indexed"`, when the transaction index is complete up to it; and
+//!   `"transaction"`, Debezium's numbers of the transaction inside which it stands: [`Counts`].
 //! * `["table","<database>","<schema>","<table>"]`: the capture instance, from where it is complete, and how
 //!   far the table's snapshot has come: [`TableState`].
 //! * `["signals","<database>"]`: which signals are done, and what they switched: [`SignalState`].
@@ -19,7 +20,7 @@ use causeway_change::{Lsn, Position, TableId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::SourceError;
+use crate::{SourceError, numbers::Counts};
 
 /// What is known of one table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +183,10 @@ pub struct Stored {
     pub written_ms: Option<i64>,
     /// Whether the source that wrote it ended in order after it.
     pub stopped: bool,
+    /// Whether the transaction index is complete up to it.
+    pub indexed: bool,
+    /// Debezium's numbers of the transaction inside which it stands.
+    pub counts: Option<Counts>,
     /// The tables that are known.
     pub tables: BTreeMap<TableId, TableState>,
     /// What signals have done.
@@ -198,14 +203,27 @@ pub fn position_key(database: &str) -> String {
     json!(["position", database]).to_string()
 }
 
+/// What the position's record says beside the position.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// When it is written, in milliseconds since 1970, UTC.
+    pub at_ms: i64,
+    /// The source ends in order after it.
+    pub stopped: bool,
+    /// The transaction index is complete up to it.
+    pub indexed: bool,
+    /// Debezium's numbers of the transaction inside which it stands.
+    pub counts: Option<Counts>,
+}
+
 /// The value of the position's record.
 #[must_use]
-pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> String {
+pub fn position_value(position: &Position, written: &Written) -> String {
     let mut value = if position.is_transaction_end() {
         json!({
             "commit_lsn": position.commit_lsn.to_string(),
             "transaction_end": true,
-            "written_ms": written_ms,
+            "written_ms": written.at_ms,
         })
     } else {
         json!({
@@ -214,11 +232,18 @@ pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> St
             "seqval": position.seqval.to_string(),
             "operation": position.operation,
             "transaction_end": false,
-            "written_ms": written_ms,
+            "written_ms": written.at_ms,
         })
     };
-    if stopped && let Some(fields) = value.as_object_mut() {
-        fields.insert("stopped".to_owned(), Json::Bool(true));
+    if let Some(fields) = value.as_object_mut() {
+        for (name, set) in [("stopped", written.stopped), ("indexed", written.indexed)] {
+            if set {
+                fields.insert(name.to_owned(), Json::Bool(true));
+            }
+        }
+        if let Some(counts) = &written.counts {
+            fields.insert("transaction".to_owned(), json!(counts));
+        }
     }
     value.to_string()
 }
@@ -320,7 +345,12 @@ pub fn read(records: &BTreeMap<Vec<u8>, Vec<u8>>, database: &str) -> Result<Stor
                     serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
                 stored.position = Some(parse_position(&value).map_err(wrong)?);
                 stored.written_ms = value.get("written_ms").and_then(Json::as_i64);
-                stored.stopped = value.get("stopped").and_then(Json::as_bool) == Some(true);
+                let flag = |name: &str| value.get(name).and_then(Json::as_bool) == Some(true);
+                (stored.stopped, stored.indexed) = (flag("stopped"), flag("indexed"));
+                if let Some(counts) = value.get("transaction") {
+                    let counts = serde_json::from_value(counts.clone());
+                    stored.counts = Some(counts.map_err(|error| wrong(error.to_string()))?);
+                }
             }
             ["table", of, schema, name] if of == database => {
                 let state: TableState =
@@ -375,11 +405,15 @@ mod tests {
             seqval: Lsn::from_parts(1, 2, 1),
             operation: 4,
         };
+        let tables = BTreeMap::from([("shop.dbo.orders".to_owned(), 3)]);
+        let counts = Counts { id: "x".to_owned(), ts_ms: 7, tables };
+        let written =
+            Written { at_ms: 12, stopped: true, indexed: true, counts: Some(counts.clone()) };
         for position in [inside, Position::end_of(Lsn::from_parts(1, 2, 3))] {
             let records = BTreeMap::from([
                 (
                     position_key("shop").into_bytes(),
-                    position_value(&position, 12, true).into_bytes(),
+                    position_value(&position, &written).into_bytes(),
                 ),
                 (
                     table_key("shop", &TableId::new("dbo", "orders")).into_bytes(),
@@ -391,6 +425,7 @@ mod tests {
             let stored = read(&records, "shop").unwrap();
             assert_eq!(stored.position, Some(position));
             assert_eq!((stored.written_ms, stored.stopped), (Some(12), true));
+            assert_eq!((stored.indexed, stored.counts), (true, Some(counts.clone())));
             assert_eq!(
                 databases(&records),
                 BTreeSet::from(["other".to_owned(), "shop".to_owned()])

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use causeway_kafka::{
-    Config, Consumer, Producer, Record, Transactional, consumer::EARLIEST, read_compacted,
+    Config, Consumer, Producer, Record, Transactional, all_record_ends, consumer::EARLIEST,
+    read_compacted,
 };
 use causeway_tests::names;
 
@@ -253,4 +254,49 @@ async fn no_broker_is_a_transient_error_that_says_what_was_seen() {
     let error = Transactional::open(&bad, "x").await.err().unwrap();
     assert!(error.to_string().contains("security.protcol"), "{error}");
     assert!(!error.is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_says_where_its_marked_records_are() {
+    let config = config().await;
+    let (one, two) = (topic(&config, 1, false).await, topic(&config, 1, false).await);
+    let producer = Transactional::open(&config, &names::unique("marks")).await.unwrap();
+    // Offsets begin after the marker of a transaction that is thrown away, and its marks are forgotten.
+    producer.begin().unwrap();
+    producer.send_marked(record(&one, b"a", b"thrown away"), 7).unwrap();
+    producer.flush().await.unwrap();
+    producer.abort().await.unwrap();
+
+    producer.begin().unwrap();
+    let mut sent = Vec::new();
+    for i in 0..3_000_usize {
+        let (topic, mark) = if i % 3 == 2 { (&two, 100 + i / 1_000) } else { (&one, i / 1_000) };
+        producer.ready().await.unwrap();
+        producer.send_marked(record(topic, b"k", mark.to_string().as_bytes()), mark).unwrap();
+        sent.push(mark);
+    }
+    producer.send(record(&one, b"k", b"unmarked")).unwrap();
+    let runs = producer.delivered().await.unwrap();
+    producer.commit().await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.mark).collect::<Vec<_>>(), [0, 1, 2, 100, 101, 102]);
+    let mut consumer = Consumer::open(&config, "test").await.unwrap();
+    consumer.assign(&[(&one, 0, EARLIEST), (&two, 0, EARLIEST)]).await.unwrap();
+    for message in read(&mut consumer, 3_001).await {
+        let named = runs.iter().find(|run| {
+            (message.topic == one.as_str().into()) == (run.mark < 100)
+                && (run.first..=run.last).contains(&message.offset)
+        });
+        let told = named.map(|run| run.mark.to_string().into_bytes());
+        assert_eq!(told.unwrap_or_else(|| b"unmarked".to_vec()), message.value.unwrap());
+    }
+    let counted: u64 = runs.iter().map(|run| run.count).sum();
+    assert_eq!(counted, 3_000);
+    assert!(runs.iter().all(|run| run.last - run.first + 1 == i64::try_from(run.count).unwrap()));
+    // Both ends, without the markers behind them.
+    let ends =
+        all_record_ends(&config, &[one.clone(), two.clone(), "none".to_owned()]).await.unwrap();
+    let end = |topic: &str| ends[topic][&0];
+    assert_eq!(end(&one), runs[2].last + 2);
+    assert_eq!(end(&two), runs[5].last + 1);
+    assert_eq!(ends.len(), 2);
 }

@@ -15,6 +15,7 @@ mod schema;
 mod signals;
 mod snapshot;
 mod standby;
+mod transactions;
 
 use std::time::Duration;
 

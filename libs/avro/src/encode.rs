@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use causeway_change::{Lsn, Operation, Table, Value};
 
 use crate::{
-    EncodeError, Options, SchemaError, UNAVAILABLE,
+    EncodeError, Options, SchemaError, TransactionBlock, UNAVAILABLE,
     encoding::{Encoding, OutOfNanoseconds},
     frame,
     schema::{self, Field, Union},
-    text, wire,
+    text, transaction, wire,
 };
 
 /// What stands in `source.connector`.
@@ -165,7 +165,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Appends an envelope, with the frame of the value schema's `id`.
+    /// Appends an envelope, with the frame of the value schema's `id`; its field `transaction` is null.
     ///
     /// # Errors
     /// [`EncodeError`]; `out` may then end in half an envelope.
@@ -175,12 +175,25 @@ impl Encoder {
         id: u32,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        self.encode_numbered(e, None, id, out)
+    }
+
+    /// As [`Encoder::encode_value`], with the event's place in its transaction.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_value`].
+    pub fn encode_numbered(
+        &self,
+        e: &Envelope<'_>,
+        transaction: Option<&TransactionBlock>,
+        id: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
         frame::write(id, out);
         self.put_row(e.before, out)?;
         self.put_row(e.after, out)?;
         put_source(&e.source, out);
-        // No transaction block.
-        out.push(0);
+        transaction::put_block(transaction, out);
         wire::put_bytes(e.operation.letter().as_bytes(), out);
         for unit_ns in [1_000_000, 1_000, 1] {
             put_some_long(e.ts_ns.div_euclid(unit_ns), out);

@@ -11,7 +11,7 @@
 //! given, whatever they are.
 //!
 //! Reading order: [`names`] (names that Avro allows), [`schema`] (table to schema), [`encode`] (row
-//! to bytes), [`decode`] (bytes to row, by a plan compiled from the writer's schema), [`frame`] (the
+//! to bytes), [`transaction`] (where transactions begin and end), [`decode`] (bytes to row, by a plan compiled from the writer's schema), [`frame`] (the
 //! registry's five bytes in front).
 //!
 //! # What may change without breaking a reader
@@ -29,6 +29,7 @@ pub mod names;
 mod reading;
 pub mod schema;
 mod text;
+pub mod transaction;
 mod wire;
 mod writer_schema;
 
@@ -37,6 +38,7 @@ pub use encode::{Encoder, Envelope, Snapshot, SourceBlock};
 pub use error::{DecodeError, EncodeError, FrameError, SchemaError};
 pub use field::Field;
 pub use schema::{Options, Temporal};
+pub use transaction::TransactionBlock;
 
 /// What stands in a string column for a value that the source does not know; a bytes column holds
 /// its UTF-8 bytes. It is the default of Debezium's `unavailable.value.placeholder`.

@@ -13,7 +13,10 @@ use rdkafka::{
     producer::{DeliveryResult, ProducerContext},
 };
 
-use crate::Error;
+use crate::{
+    Error,
+    delivered::{Delivered, Run},
+};
 
 /// The callbacks of one client.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(crate) struct Context {
     /// That the broker did not accept who we are, which does not pass by itself.
     refused: Mutex<Option<String>>,
     failures: Mutex<Failures>,
+    /// Where records went whose sender wants to know.
+    delivered: Mutex<Delivered>,
     /// Bytes of keys and values that were sent and not yet reported.
     outstanding: AtomicI64,
     /// Records between what was fetched and the end, as of the last statistics; -1 before them.
@@ -60,6 +65,11 @@ impl Context {
 
     pub(crate) fn take_failures(&self) -> Failures {
         std::mem::take(&mut *lock(&self.failures))
+    }
+
+    /// Where the records went that were sent with a mark since the last call.
+    pub(crate) fn take_delivered(&self) -> Vec<Run> {
+        lock(&self.delivered).take()
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
@@ -140,20 +150,30 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    /// 0, or one more than the mark that the record was sent with.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, marked: usize) {
         let message = match result {
             Ok(message) | Err((_, message)) => message,
         };
         let bytes = message.key_len() + message.payload_len();
         self.outstanding.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
-        if let Err((error, message)) = result {
-            let mut failures = lock(&self.failures);
-            failures.count += 1;
-            if failures.first.is_none() {
-                failures.first = Some((message.topic().to_owned(), error.clone()));
+        let error = match result {
+            Err((error, _)) => error.clone(),
+            Ok(message) => {
+                let Some(mark) = marked.checked_sub(1) else { return };
+                if message.offset() >= 0 {
+                    lock(&self.delivered).add(mark, message.partition(), message.offset());
+                    return;
+                }
+                // The broker has it from an earlier try and does not know any more where it is. What is
+                // said of offsets must be right, so the transaction is sent again.
+                KafkaError::MessageProduction(RDKafkaErrorCode::DuplicateSequenceNumber)
             }
-        }
+        };
+        let mut failures = lock(&self.failures);
+        failures.count += 1;
+        failures.first.get_or_insert_with(|| (message.topic().to_owned(), error));
     }
 }

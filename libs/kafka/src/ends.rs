@@ -1,4 +1,5 @@
-//! [`record_ends`]: where the last record of each partition is, behind which only markers may follow.
+//! [`record_ends`]: where the last record of each partition is, behind which only markers may follow;
+//! [`all_record_ends`]: of many topics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,8 +36,20 @@ pub async fn record_ends(
     config: &Config,
     topic: &str,
 ) -> Result<Option<BTreeMap<i32, i64>>, Error> {
+    let topics = [topic.to_owned()];
+    Ok(all_record_ends(config, &topics).await?.remove(topic))
+}
+
+/// As [`record_ends`], of several topics, one after the other; those that do not exist are not in it.
+///
+/// # Errors
+/// As [`record_ends`].
+pub async fn all_record_ends(
+    config: &Config,
+    topics: &[String],
+) -> Result<BTreeMap<String, BTreeMap<i32, i64>>, Error> {
     config.validate()?;
-    let mut committed = config.consumer(topic);
+    let mut committed = config.consumer("ends");
     committed
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
@@ -44,55 +57,67 @@ pub async fn record_ends(
         .set("statistics.interval.ms", "0");
     let mut all = committed.clone();
     all.set("isolation.level", "read_uncommitted");
-    let topic = topic.to_owned();
+    let topics: BTreeSet<String> = topics.iter().cloned().collect();
     blocking("find the last records of a topic", move || {
-        let fail = |source| {
-            Error::client(format!("find the last records of {topic}"), &topic, source, None)
-        };
+        let fail =
+            |source| Error::client("find the last records of topics".to_owned(), "", source, None);
         let client = |config: &rdkafka::ClientConfig| {
             BaseConsumer::<Context>::from_config_and_context(config, Context::new()).map_err(fail)
         };
         let (committed, all) = (client(&committed)?, client(&all)?);
-        let known = admin::list(all.client(), &topic)?;
-        let Some(known) = known.iter().find(|known| known.name == topic) else { return Ok(None) };
-        let mut ends = BTreeMap::new();
-        let mut open = Vec::new();
-        for partition in 0..known.partitions {
-            let (low, high) =
-                all.fetch_watermarks(&topic, partition, METADATA_TIMEOUT).map_err(fail)?;
-            if high > low {
-                open.push(Tail { partition, low, high, back: 4 });
+        let mut found = BTreeMap::new();
+        for known in admin::list(all.client(), "")? {
+            if topics.contains(&known.name) {
+                let ends = ends_of(&committed, &all, &known.name, known.partitions)?;
+                found.insert(known.name, ends);
             }
         }
-        let began = Instant::now();
-        for tail in &open {
-            // The end of what is committed; while a transaction is open it lies before the end of all.
-            while committed
-                .fetch_watermarks(&topic, tail.partition, METADATA_TIMEOUT)
-                .map_err(fail)?
-                .1
-                < tail.high
-            {
-                if began.elapsed() > LIMIT {
-                    return Err(waited_too_long(&topic));
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        while !open.is_empty() {
-            let read = read_tails(&committed, &topic, &open, &mut ends).map_err(fail)?;
-            if !read {
-                return Err(waited_too_long(&topic));
-            }
-            open.retain_mut(|tail| {
-                let done = ends.contains_key(&tail.partition) || tail.high - tail.back <= tail.low;
-                tail.back = tail.back.saturating_mul(16);
-                !done
-            });
-        }
-        Ok(Some(ends))
+        Ok(found)
     })
     .await
+}
+
+/// `committed` sees committed records only, `all` all of them.
+fn ends_of(
+    committed: &BaseConsumer<Context>,
+    all: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: i32,
+) -> Result<BTreeMap<i32, i64>, Error> {
+    let fail =
+        |source| Error::client(format!("find the last records of {topic}"), topic, source, None);
+    let mut ends = BTreeMap::new();
+    let mut open = Vec::new();
+    for partition in 0..partitions {
+        let (low, high) = all.fetch_watermarks(topic, partition, METADATA_TIMEOUT).map_err(fail)?;
+        if high > low {
+            open.push(Tail { partition, low, high, back: 4 });
+        }
+    }
+    let began = Instant::now();
+    for tail in &open {
+        // The end of what is committed; while a transaction is open it lies before the end of all.
+        while committed.fetch_watermarks(topic, tail.partition, METADATA_TIMEOUT).map_err(fail)?.1
+            < tail.high
+        {
+            if began.elapsed() > LIMIT {
+                return Err(waited_too_long(topic));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    while !open.is_empty() {
+        let read = read_tails(committed, topic, &open, &mut ends).map_err(fail)?;
+        if !read {
+            return Err(waited_too_long(topic));
+        }
+        open.retain_mut(|tail| {
+            let done = ends.contains_key(&tail.partition) || tail.high - tail.back <= tail.low;
+            tail.back = tail.back.saturating_mul(16);
+            !done
+        });
+    }
+    Ok(ends)
 }
 
 fn waited_too_long(topic: &str) -> Error {

@@ -325,8 +325,9 @@ const TOO_LARGE: [RDKafkaErrorCode; 2] =
     [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::MessageBatchTooLarge];
 
 /// Failed deliveries that an abort and another try mend, besides what is transient anyway.
-const AFTER_ABORT: [RDKafkaErrorCode; 5] = [
+const AFTER_ABORT: [RDKafkaErrorCode; 6] = [
     RDKafkaErrorCode::InvalidProducerEpoch,
+    RDKafkaErrorCode::DuplicateSequenceNumber,
     RDKafkaErrorCode::OutOfOrderSequenceNumber,
     RDKafkaErrorCode::UnknownProducerId,
     RDKafkaErrorCode::PurgeQueue,

@@ -19,6 +19,7 @@ use crate::{
     Config, Error, Fault,
     admin::{QUEUED_EVENTS, blocking},
     context::Context,
+    delivered::Run,
 };
 
 /// One record to send; it is copied when it is sent.
@@ -138,6 +139,7 @@ impl Transactional {
     /// [`Error::Transaction`]; fenced when a twin has taken over.
     pub fn begin(&self) -> Result<(), Error> {
         drop(self.context().take_failures());
+        drop(self.context().take_delivered());
         self.inner.producer.begin_transaction().map_err(|e| self.inner.failed("begin", e))
     }
 
@@ -150,6 +152,28 @@ impl Transactional {
     /// [`Error::Delivery`] when an earlier record failed, [`Error::Timeout`] when there is no room for
     /// a minute, [`Error::Client`] when the record is too large or the topic unknown.
     pub fn send(&self, record: Record<'_>) -> Result<(), Error> {
+        self.put(record, 0)
+    }
+
+    /// As [`Transactional::send`]; where the record goes is told by [`Transactional::delivered`].
+    ///
+    /// # Errors
+    /// As [`Transactional::send`].
+    pub fn send_marked(&self, record: Record<'_>, mark: usize) -> Result<(), Error> {
+        self.put(record, mark + 1)
+    }
+
+    /// Waits as [`Transactional::flush`] does, and says where the records are that were sent with a mark
+    /// since the transaction began or this was called: one run for each mark and partition, in their order.
+    ///
+    /// # Errors
+    /// As [`Transactional::flush`].
+    pub async fn delivered(&self) -> Result<Vec<Run>, Error> {
+        self.flush().await?;
+        Ok(self.context().take_delivered())
+    }
+
+    fn put(&self, record: Record<'_>, marked: usize) -> Result<(), Error> {
         if self.sends.fetch_add(1, Ordering::Relaxed) % POLL_EVERY == POLL_EVERY - 1 {
             self.inner.producer.poll(Duration::ZERO);
             self.inner.check_deliveries()?;
@@ -162,7 +186,7 @@ impl Transactional {
             key: record.key,
             timestamp: record.timestamp_ms,
             headers: record.owned_headers(),
-            delivery_opaque: (),
+            delivery_opaque: marked,
         };
         // Counted first: the report may come before this call returns.
         self.context().sent(bytes);
@@ -285,7 +309,10 @@ impl Inner {
         self.producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code))
     }
 
-    fn send_when_there_is_room(&self, mut base: BaseRecord<'_, [u8], [u8]>) -> Result<(), Error> {
+    fn send_when_there_is_room(
+        &self,
+        mut base: BaseRecord<'_, [u8], [u8], usize>,
+    ) -> Result<(), Error> {
         let started = Instant::now();
         loop {
             std::thread::sleep(NAP);

@@ -40,10 +40,16 @@ pub fn dead_letters(prefix: &str) -> String {
     sanitized(&format!("{prefix}.dead-letters"))
 }
 
-/// Where the source writes which source transaction ended where: one partition.
+/// The transaction index ([`crate::transactions`]): one partition.
 #[must_use]
 pub fn transactions(prefix: &str) -> String {
     sanitized(&format!("{prefix}.transactions"))
+}
+
+/// Debezium's records of where source transactions begin and end: one partition.
+#[must_use]
+pub fn transaction_metadata(prefix: &str) -> String {
+    sanitized(&format!("{prefix}.transaction"))
 }
 
 /// Where signals to the source arrive: one partition.
@@ -207,6 +213,7 @@ mod tests {
             offsets("shop"),
             dead_letters("shop"),
             transactions("shop"),
+            transaction_metadata("shop"),
             signals("shop"),
             notifications("shop"),
             heartbeat("shop"),

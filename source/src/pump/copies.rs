@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::{Pump, Waiting};
 use crate::{
     SourceError,
+    index::Of,
     oversize::{Extent, record_id},
     publish::{Sent, TableRecord},
     scope::Scope,
@@ -267,7 +268,8 @@ impl Pump {
             }
             if let Some(refused) = chunk.refused.get(&number) {
                 self.refuse_or_stop(&active, chunk.lsn, refused.bytes)?;
-                self.dead_letter(&active, key, value, chunk.lsn, &refused.reason).await?;
+                let of = Of::Snapshot { lsn: chunk.lsn, table: active.number };
+                self.dead_letter(&active, key, value, of, &refused.reason).await?;
                 continue;
             }
             let record = TableRecord {
@@ -278,6 +280,7 @@ impl Pump {
                 lsn: chunk.lsn,
                 is_row: true,
                 place: None,
+                commit_ns: 0,
                 extent: Extent::Whole,
             };
             if let Sent::TooLarge(bytes) = self.publisher.send(record).await? {

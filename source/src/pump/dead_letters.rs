@@ -4,7 +4,7 @@ use causeway_change::Lsn;
 use causeway_kafka::{TopicSpec, topic};
 
 use super::Pump;
-use crate::{Oversized, SourceError, publish::DeadLetter, tables::Active};
+use crate::{Oversized, SourceError, index::Of, publish::DeadLetter, tables::Active};
 
 /// What is left of a row without its large values is nearly always below this.
 const LETTER_BYTES: usize = 512 << 10;
@@ -29,7 +29,7 @@ impl Pump {
         active: &Active,
         key: &[u8],
         value: &[u8],
-        lsn: Lsn,
+        of: Of,
         reason: &str,
     ) -> Result<(), SourceError> {
         if !self.dead_letters_exist {
@@ -43,8 +43,9 @@ impl Pump {
             self.admin.ensure_topics(&[spec]).await?;
             self.dead_letters_exist = true;
         }
+        let lsn = of.lsn();
         tracing::error!(table = %active.id(), %lsn, reason, "a row goes to the dead letters");
         let value = (value.len() <= LETTER_BYTES).then_some(value);
-        self.publisher.dead_letter(DeadLetter { active, key, value, lsn, reason }).await
+        self.publisher.dead_letter(DeadLetter { active, key, value, lsn, of, reason }).await
     }
 }

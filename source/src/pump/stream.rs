@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use causeway_avro::{Envelope, Snapshot, SourceBlock};
+use causeway_avro::{Envelope, Snapshot, SourceBlock, TransactionBlock};
 use causeway_change::{Lsn, Operation, Position, Value};
 use causeway_kafka::topic::header;
 use causeway_observability::{context, names::source as names};
@@ -20,6 +20,7 @@ use super::{Pump, Round, report::as_f64};
 use crate::{
     SourceError,
     fold::{Event, Item, Moved},
+    index::Of,
     keys, lob,
     oversize::{Extent, least_bytes, leave_out_large, reason},
     publish::{Sent, TableRecord},
@@ -249,12 +250,13 @@ impl Pump {
         let headers: Vec<(&str, &[u8])> =
             moved.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
         let mut extent = Extent::Whole;
+        let block = self.publisher.block(lsn, &active);
         loop {
             // What cannot fit is not even encoded: it would be in memory twice.
             let least = [&event.before, &event.after].into_iter().flatten();
             let least = least.map(|row| least_bytes(row)).sum();
             let sent = if shared.oversize.fits(least) {
-                encode(&shared, &active, event, committed_ns, value).await?;
+                encode(&shared, &active, event, committed_ns, block.as_ref(), value).await?;
                 let record = TableRecord {
                     active: &active,
                     key: &event.key,
@@ -263,6 +265,7 @@ impl Pump {
                     lsn,
                     is_row: true,
                     place: Some(event.position),
+                    commit_ns: committed_ns,
                     extent,
                 };
                 self.publisher.send(record).await?
@@ -282,9 +285,10 @@ impl Pump {
             self.refuse_or_stop(&active, lsn, bytes)?;
             let left_out =
                 event.after.as_mut().map(|row| leave_out_large(row, table)).unwrap_or_default();
-            encode(&shared, &active, event, committed_ns, value).await?;
+            encode(&shared, &active, event, committed_ns, None, value).await?;
             let reason = reason(&active.topic, bytes, &left_out);
-            self.dead_letter(&active, &event.key, value, lsn, &reason).await?;
+            let of = Of::Transaction { lsn, commit_ns: committed_ns };
+            self.dead_letter(&active, &event.key, value, of, &reason).await?;
             break;
         }
         let is_delete = event.operation == Operation::Delete;
@@ -297,6 +301,7 @@ impl Pump {
                 lsn,
                 is_row: false,
                 place: Some(event.position),
+                commit_ns: committed_ns,
                 extent,
             };
             // A key alone is hardly ever too large.
@@ -343,6 +348,7 @@ async fn encode(
     active: &Active,
     event: &Event,
     committed_ns: i64,
+    block: Option<&TransactionBlock>,
     value: &mut Vec<u8>,
 ) -> Result<(), SourceError> {
     let table = &active.instance.source.table;
@@ -368,7 +374,7 @@ async fn encode(
     active
         .encode(&shared.registry, lsn, |codec| {
             value.clear();
-            codec.encoder.encode_value(&envelope, codec.value_id, value)
+            codec.encoder.encode_numbered(&envelope, block, codec.value_id, value)
         })
         .await
 }
