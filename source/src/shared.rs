@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, config,
     oversize::Oversize,
+    rotate::Rotation,
     window::{Scans, Windows},
 };
 
@@ -53,6 +54,8 @@ pub struct Shared {
     pub snapshots_paused: watch::Sender<bool>,
     /// How far the snapshots are.
     pub progress: Progress,
+    /// Which capture instances are read.
+    pub rotation: Rotation,
     windows: Mutex<Windows>,
 }
 
@@ -130,6 +133,7 @@ impl Shared {
             started_over,
             snapshots_paused: watch::Sender::new(false),
             progress: Progress::default(),
+            rotation: Rotation::default(),
             windows: Mutex::new(Windows::default()),
         }
     }

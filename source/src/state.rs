@@ -41,6 +41,32 @@ pub struct TableState {
     /// the snapshot mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
+    /// The registry refuses the table's schema: from where the table is not published, while others are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
+}
+
+/// Where a table stands still.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Halted {
+    /// The place up to which its changes are published, as [`position_json`] writes it.
+    pub from: Json,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Halted {
+    /// At a place.
+    #[must_use]
+    pub fn at(position: &Position, reason: String) -> Self {
+        Self { from: position_json(position), reason }
+    }
+
+    /// [`Halted::from`] as a position.
+    pub fn position(&self, table: &TableId) -> Result<Position, SourceError> {
+        parse_position(&self.from)
+            .map_err(|reason| SourceError::State { key: format!("table {table}, halted"), reason })
+    }
 }
 
 impl TableState {
@@ -201,12 +227,21 @@ pub fn position_key(database: &str) -> String {
 /// The value of the position's record.
 #[must_use]
 pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> String {
-    let mut value = if position.is_transaction_end() {
-        json!({
-            "commit_lsn": position.commit_lsn.to_string(),
-            "transaction_end": true,
-            "written_ms": written_ms,
-        })
+    let mut value = position_json(position);
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("written_ms".to_owned(), written_ms.into());
+        if stopped {
+            fields.insert("stopped".to_owned(), Json::Bool(true));
+        }
+    }
+    value.to_string()
+}
+
+/// A place in the order of changes.
+#[must_use]
+pub fn position_json(position: &Position) -> Json {
+    if position.is_transaction_end() {
+        json!({ "commit_lsn": position.commit_lsn.to_string(), "transaction_end": true })
     } else {
         json!({
             "commit_lsn": position.commit_lsn.to_string(),
@@ -214,13 +249,8 @@ pub fn position_value(position: &Position, written_ms: i64, stopped: bool) -> St
             "seqval": position.seqval.to_string(),
             "operation": position.operation,
             "transaction_end": false,
-            "written_ms": written_ms,
         })
-    };
-    if stopped && let Some(fields) = value.as_object_mut() {
-        fields.insert("stopped".to_owned(), Json::Bool(true));
     }
-    value.to_string()
 }
 
 fn parse_position(value: &Json) -> Result<Position, String> {
@@ -364,6 +394,7 @@ mod tests {
             },
             micro_columns: BTreeSet::from(["valid_to".to_owned()]),
             reset: false,
+            halted: Some(Halted::at(&Position::end_of(Lsn::from_parts(1, 2, 3)), "no".to_owned())),
         }
     }
 

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod gaps;
+mod halted;
 mod offsets;
 mod order;
 mod oversize;
 mod parts;
 mod restart;
 mod rig;
+mod rotate;
 mod schema;
 mod signals;
 mod snapshot;

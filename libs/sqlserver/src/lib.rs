@@ -10,7 +10,8 @@
 //! [`identifier`] (the only way to write a name) and [`queries`] (every T-SQL text, with the page that
 //! describes what it reads); [`types`], [`value`] and [`default`] (what a column holds);
 //! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys);
-//! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are).
+//! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are);
+//! [`rotation`] (capture instances made and dropped).
 
 pub mod catalog;
 pub mod changes;
@@ -25,6 +26,7 @@ pub mod mask;
 pub mod patterns;
 pub mod pool;
 pub mod queries;
+pub mod rotation;
 pub mod rows;
 pub mod types;
 pub mod value;

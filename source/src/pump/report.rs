@@ -104,6 +104,13 @@ impl Pump {
             "snapshots_paused": paused,
             "signals": adhoc,
             "chunks_waiting": self.waiting.len(),
+            // Replaced as a whole: objects would be merged.
+            "halted": null,
+            "capture_instances": null,
+        }));
+        self.health.set_status(json!({
+            "halted": self.halted(),
+            "capture_instances": self.shared.rotation.blocked(),
         }));
     }
 }
