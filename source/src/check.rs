@@ -8,7 +8,7 @@ use causeway_service::exit;
 use causeway_sqlserver::{
     Client, Discovery, SqlServerError, catalog,
     identifier::{literal, quote, table},
-    queries,
+    queries, rotation,
 };
 
 use crate::{run::Settings, shared::Sight};
@@ -142,6 +142,18 @@ async fn check_sqlserver(
     let discovery = catalog::discover(client, &settings.source.selection()).await?;
     check_tables(settings, client, &discovery, findings).await?;
     check_text_size(client, &discovery, findings).await?;
+    if settings.source.rotate_capture_instances && !rotation::may_rotate(client).await? {
+        let user = quote(&settings.sqlserver.user);
+        findings.add(
+            Severity::Error,
+            format!(
+                "user {} may not make capture instances, which [source] rotate_capture_instances asks for: \
+                 that takes the role db_owner",
+                settings.sqlserver.user
+            ),
+            format!("USE {}; ALTER ROLE db_owner ADD MEMBER {user};", quote(database)),
+        );
+    }
     if !facts.snapshot_isolation && !facts.read_committed_snapshot {
         findings.add(
             Severity::Info,

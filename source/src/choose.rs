@@ -123,6 +123,11 @@ fn going_on(
     if wanted.is_some() {
         return Ok((newest(instances), wanted));
     }
+    // A table that waits for the registry is complete up to a place of its own.
+    let position = match &state.halted {
+        Some(halted) => halted.position(id)?,
+        None => position,
+    };
     let same = instances.iter().position(|i| i.object_id == state.object_id);
     let Some(same) = same else {
         // Another instance can take over if it has everything after our position.
@@ -233,6 +238,7 @@ mod tests {
             snapshot: SnapshotState::Done { rows: 1 },
             micro_columns: Default::default(),
             reset,
+            halted: None,
         };
         Stored { tables: BTreeMap::from([(TableId::new("dbo", "t"), state)]), ..Stored::default() }
     }

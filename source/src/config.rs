@@ -30,6 +30,9 @@ pub struct Config {
     /// How often an idle source says that it lives in the topic `<pipeline>.heartbeat`, in milliseconds; 0 is
     /// never.
     pub heartbeat_interval_ms: u64,
+    /// Whether a table that gets a column gets a new capture instance too, made by the source. It is the only
+    /// thing with which the source writes to the database, and needs the role db_owner.
+    pub rotate_capture_instances: bool,
     /// Where signals come from.
     pub signals: SignalsConfig,
     /// The first copy of each table.
@@ -56,6 +59,7 @@ impl Default for Config {
             oversized: Oversized::DeadLetter,
             on_gap: OnGap::Stop,
             heartbeat_interval_ms: 0,
+            rotate_capture_instances: false,
             signals: SignalsConfig::default(),
             snapshot: SnapshotConfig::default(),
             transaction: TransactionConfig::default(),

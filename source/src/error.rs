@@ -211,6 +211,16 @@ impl SourceError {
         }
     }
 
+    /// True when the registry refuses a table's schema as incompatible: the table waits, others go on.
+    #[must_use]
+    pub fn is_refused_schema(&self) -> bool {
+        matches!(
+            self,
+            Self::Registry { source, .. }
+                if matches!(**source, causeway_kafka::RegistryError::Incompatible { .. })
+        )
+    }
+
     /// True when changes are lost to us, and only another copy helps.
     #[must_use]
     pub fn is_gap(&self) -> bool {

@@ -12,7 +12,8 @@
 //! * Memory is bounded by bytes, whatever the size of a transaction.
 //!
 //! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions),
-//! [`standby`] and [`place`] (which of several processes works);
+//! [`standby`] and [`place`] (which of several processes works), [`rotate`] (capture instances that follow
+//! their tables);
 //! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
 //! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) [`index`] and [`numbers`] (what is said of
@@ -39,6 +40,7 @@ pub mod place;
 pub mod publish;
 pub mod pump;
 pub mod reader;
+pub mod rotate;
 pub mod run;
 pub mod scope;
 pub mod send;

@@ -303,6 +303,7 @@ pub async fn import(settings: &Settings, text: &str, yes: bool) -> Result<String
             snapshot: SnapshotState::Done { rows: 0 },
             micro_columns: Default::default(),
             reset: !complete,
+            halted: None,
         };
         writes.push((state::table_key(&database, &id), Some(state::table_value(&table))));
         said.push(if complete {
@@ -354,6 +355,7 @@ mod tests {
             snapshot,
             micro_columns: Default::default(),
             reset,
+            halted: None,
         };
         let put = |records: &mut Records, key: String, value: String| {
             records.insert(key.into_bytes(), value.into_bytes());

@@ -6,6 +6,7 @@
 mod capture;
 mod copies;
 mod dead_letters;
+mod halted;
 mod instances;
 mod report;
 mod signals;
@@ -36,6 +37,7 @@ use crate::{
     window::passes_at,
 };
 
+pub use halted::HALTS;
 pub use signals::Intake;
 
 /// Deletes that wait for their insert hold at most this many bytes.
@@ -93,6 +95,10 @@ pub struct Pump {
     left: BTreeSet<TableId>,
     /// Change tables that we have decided about.
     known: HashSet<i32>,
+    /// The table that is catching up, by its number, and the position of all others meanwhile.
+    catching_up: Option<(usize, Position)>,
+    /// When the registry was asked last about tables that wait for it.
+    asked_again: Option<Instant>,
     newest_commit_ns: i64,
     health_read: Option<Instant>,
     capture: capture::Watch,
@@ -176,6 +182,8 @@ impl Pump {
             signal_table,
             left: start.left,
             known: start.known,
+            catching_up: None,
+            asked_again: None,
             newest_commit_ns: 0,
             health_read: None,
             capture: capture::Watch::default(),
@@ -197,6 +205,9 @@ impl Pump {
         // The first commit stores the position and the tables before anything else is published.
         self.resume_copies().await?;
         self.commit(true).await?;
+        for entry in &self.tables {
+            self.shared.rotation.reads(entry.active.id(), entry.state.object_id);
+        }
         self.shared.started_over.store(true, Ordering::Relaxed);
         let longest = Duration::from_millis(self.shared.config.poll_interval_ms);
         let mut pause = Duration::ZERO;
@@ -286,6 +297,7 @@ impl Pump {
                 return Err(SourceError::WentBack { max, position: self.position.commit_lsn });
             }
             self.stream(&tick, max, stop, &mut round).await?;
+            self.resume_halted(&tick, stop, &mut round).await?;
         }
         if !stop.is_cancelled() && self.publish_chunks().await? {
             round.any = true;
@@ -295,6 +307,8 @@ impl Pump {
 
     /// Commits what is open, with the position and the tables' states.
     async fn commit(&mut self, always: bool) -> Result<(), SourceError> {
+        let position = self.stored_position();
+        let mut changed = Vec::new();
         for entry in &mut self.tables {
             let codec = entry.active.codec();
             if codec.micro_columns != entry.state.micro_columns {
@@ -304,12 +318,13 @@ impl Pump {
             if entry.changed {
                 self.publisher.state(&entry.active, &entry.state).await?;
                 entry.changed = false;
+                changed.push((entry.active.id().clone(), entry.state.object_id));
             }
         }
         self.keep_signals().await?;
         let tables = &self.tables;
         let name = |number: usize| tables.get(number).map(|t| t.active.id().to_string());
-        if self.publisher.commit(self.position, name, always).await? {
+        if self.publisher.commit(position, name, always).await? {
             for split in self.latency.published(now_ns()) {
                 for (stage, ns) in [("capture", split.capture_ns), ("publish", split.publish_ns)] {
                     names::LATENCY_SECONDS.record(
@@ -318,6 +333,9 @@ impl Pump {
                     );
                 }
             }
+        }
+        for (table, object_id) in changed {
+            self.shared.rotation.reads(&table, object_id);
         }
         names::BUFFER_BYTES.set(0.0, &[]);
         Ok(())

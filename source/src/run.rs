@@ -33,11 +33,12 @@ use crate::{
     metadata::Metadata,
     oversize::Oversize,
     publish::Publisher,
-    pump::{End, Intake, Pump, Start, TableEntry},
+    pump::{End, HALTS, Intake, Pump, Start, TableEntry},
+    rotate,
     shared::{Shared, Sight, TableProgress},
     snapshot::{self, Jobs},
     standby::{Seat, Turn, lease_topic},
-    state::{self, SnapshotState, Stored, TableState},
+    state::{self, Halted, SnapshotState, Stored, TableState},
     tables::Active,
 };
 
@@ -293,8 +294,14 @@ async fn prepare(
     let fork = log::recovery_fork(&mut sql).await?;
     let (position, policy) =
         start_from(settings, &stored, &mut sql, fork.as_deref(), again).await?;
-    let known: HashSet<i32> = discovery.instances.iter().map(|i| i.object_id).collect();
-    let chosen = choose(discovery, &stored, position, policy)?;
+    let mut known: HashSet<i32> =
+        discovery.instances.iter().filter(|i| i.start_lsn.is_some()).map(|i| i.object_id).collect();
+    let mut chosen = choose(discovery, &stored, position, policy)?;
+    for table in &mut chosen {
+        // One that capture has not seen yet is met again when it has: only then is its start known.
+        table.next.retain(|next| next.start_lsn.is_some());
+        known.insert(table.now.object_id);
+    }
     let left: BTreeSet<TableId> = stored
         .tables
         .keys()
@@ -306,7 +313,7 @@ async fn prepare(
     }
     let mut tables = Vec::new();
     for (number, table) in chosen.into_iter().enumerate() {
-        tables.push(entry(number, table, &stored, &shared).await?);
+        tables.push(entry(number, table, &stored, position, &shared).await?);
     }
     let topics: Vec<TopicSpec> = tables
         .iter()
@@ -317,6 +324,7 @@ async fn prepare(
     let intake = intake(settings, &stored).await?;
     let jobs = Arc::new(Jobs::default());
     let messages = snapshot::start(&shared, &jobs, readers_stop, tasks);
+    rotate::start(&shared, readers_stop, tasks);
     let mut publisher = Publisher::new(
         producer,
         &settings.pipeline,
@@ -428,6 +436,7 @@ async fn entry(
     number: usize,
     chosen: Chosen,
     stored: &Stored,
+    position: Position,
     shared: &Shared,
 ) -> Result<TableEntry, SourceError> {
     let Chosen { now, next, again } = chosen;
@@ -439,7 +448,7 @@ async fn entry(
         tracing::warn!(table = %id, reason = ?again, "the table is copied again");
     }
     let begins = again.is_some() || (before.is_none() && shared.config.snapshot.mode.copies());
-    let state = TableState {
+    let mut state = TableState {
         instance: now.name.clone(),
         object_id: now.object_id,
         since: match before {
@@ -456,6 +465,8 @@ async fn entry(
         },
         micro_columns: before.map(|state| state.micro_columns.clone()).unwrap_or_default(),
         reset: false,
+        // A copy begins anew, and has what was held back.
+        halted: before.and_then(|state| state.halted.clone()).filter(|_| again.is_none()),
     };
     if let SnapshotState::Done { rows } = state.snapshot {
         shared.progress.put(None, &id, Arc::new(TableProgress::new(rows, rows, true)));
@@ -468,14 +479,25 @@ async fn entry(
             "a column is not replicated"
         );
     }
-    let changed = before != Some(&state);
-    let active = if is_signals {
+    // The pump asks at once again for what was refused.
+    let active = if is_signals || state.halted.is_some() {
         Active::unpublished(number, now, &shared.pipeline, shared.options)?
     } else {
         let micro_columns = state.micro_columns.clone();
         let (registry, options) = (&shared.registry, shared.options);
-        Active::new(number, now, &shared.pipeline, registry, options, micro_columns).await?
+        let made =
+            Active::new(number, now.clone(), &shared.pipeline, registry, options, micro_columns);
+        match made.await {
+            Err(error) if error.is_refused_schema() && before.is_some() => {
+                let reason = exit::chain_line(&error);
+                tracing::error!(table = %id, at = %position.commit_lsn, reason, "{HALTS}");
+                state.halted = Some(Halted::at(&position, reason));
+                Active::unpublished(number, now, &shared.pipeline, shared.options)?
+            }
+            made => made?,
+        }
     };
+    let changed = before != Some(&state);
     Ok(TableEntry { active: Arc::new(active), state, next, changed })
 }
 

@@ -18,7 +18,7 @@ use causeway_sqlserver::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, config, oversize::Oversize, window::Windows};
+use crate::{Config, config, oversize::Oversize, rotate::Rotation, window::Windows};
 
 /// The version in the `source` block of every envelope.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,6 +51,8 @@ pub struct Shared {
     pub snapshots_paused: watch::Sender<bool>,
     /// How far the snapshots are.
     pub progress: Progress,
+    /// Which capture instances are read.
+    pub rotation: Rotation,
     windows: Mutex<Windows>,
 }
 
@@ -128,6 +130,7 @@ impl Shared {
             started_over,
             snapshots_paused: watch::Sender::new(false),
             progress: Progress::default(),
+            rotation: Rotation::default(),
             windows: Mutex::new(Windows::default()),
         }
     }

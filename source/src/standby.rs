@@ -179,9 +179,16 @@ mod tests {
     fn a_fight_over_the_id_ends() {
         let start = Instant::now();
         let mut fences = Fences::default();
-        for (seconds, goes_on) in
-            [(0, true), (1, true), (2, true), (3, false), (302, true), (303, true), (304, false)]
-        {
+        for (seconds, goes_on) in [
+            (0, true),
+            (1, true),
+            (2, true),
+            (3, false),
+            (303, true),
+            (304, true),
+            (305, true),
+            (306, false),
+        ] {
             assert_eq!(fences.again(start + Duration::from_secs(seconds)), goes_on, "{seconds}");
         }
     }

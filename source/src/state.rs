@@ -42,6 +42,32 @@ pub struct TableState {
     /// the snapshot mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
+    /// The registry refuses the table's schema: from where the table is not published, while others are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Halted>,
+}
+
+/// Where a table stands still.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Halted {
+    /// The place up to which its changes are published, as [`position_json`] writes it.
+    pub from: Json,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl Halted {
+    /// At a place.
+    #[must_use]
+    pub fn at(position: &Position, reason: String) -> Self {
+        Self { from: position_json(position), reason }
+    }
+
+    /// [`Halted::from`] as a position.
+    pub fn position(&self, table: &TableId) -> Result<Position, SourceError> {
+        parse_position(&self.from)
+            .map_err(|reason| SourceError::State { key: format!("table {table}, halted"), reason })
+    }
 }
 
 impl TableState {
@@ -219,23 +245,9 @@ pub struct Written {
 /// The value of the position's record.
 #[must_use]
 pub fn position_value(position: &Position, written: &Written) -> String {
-    let mut value = if position.is_transaction_end() {
-        json!({
-            "commit_lsn": position.commit_lsn.to_string(),
-            "transaction_end": true,
-            "written_ms": written.at_ms,
-        })
-    } else {
-        json!({
-            "commit_lsn": position.commit_lsn.to_string(),
-            "command_id": position.command_id,
-            "seqval": position.seqval.to_string(),
-            "operation": position.operation,
-            "transaction_end": false,
-            "written_ms": written.at_ms,
-        })
-    };
+    let mut value = position_json(position);
     if let Some(fields) = value.as_object_mut() {
+        fields.insert("written_ms".to_owned(), written.at_ms.into());
         for (name, set) in [("stopped", written.stopped), ("indexed", written.indexed)] {
             if set {
                 fields.insert(name.to_owned(), Json::Bool(true));
@@ -246,6 +258,22 @@ pub fn position_value(position: &Position, written: &Written) -> String {
         }
     }
     value.to_string()
+}
+
+/// A place in the order of changes.
+#[must_use]
+pub fn position_json(position: &Position) -> Json {
+    if position.is_transaction_end() {
+        json!({ "commit_lsn": position.commit_lsn.to_string(), "transaction_end": true })
+    } else {
+        json!({
+            "commit_lsn": position.commit_lsn.to_string(),
+            "command_id": position.command_id,
+            "seqval": position.seqval.to_string(),
+            "operation": position.operation,
+            "transaction_end": false,
+        })
+    }
 }
 
 fn parse_position(value: &Json) -> Result<Position, String> {
@@ -394,6 +422,7 @@ mod tests {
             },
             micro_columns: BTreeSet::from(["valid_to".to_owned()]),
             reset: false,
+            halted: Some(Halted::at(&Position::end_of(Lsn::from_parts(1, 2, 3)), "no".to_owned())),
         }
     }
 

@@ -5,12 +5,14 @@
 
 mod advisor;
 mod gaps;
+mod halted;
 mod offsets;
 mod order;
 mod oversize;
 mod parts;
 mod restart;
 mod rig;
+mod rotate;
 mod schema;
 mod signals;
 mod snapshot;

@@ -198,7 +198,12 @@ impl Rig {
             let mut wrong = None;
             for table in tables {
                 let wanted = self.rows(table).await;
-                let found = reader.tables.get(*table).cloned().unwrap_or_default();
+                let mut found = reader.tables.get(*table).cloned().unwrap_or_default();
+                // As in a target: a column that came later is NULL in rows that nobody sent since.
+                let width = wanted.values().map(Vec::len).max().unwrap_or(0);
+                for row in found.values_mut().filter(|row| row.len() < width) {
+                    row.resize(width, Value::Null);
+                }
                 if found != wanted {
                     let missing: Vec<_> = wanted
                         .iter()

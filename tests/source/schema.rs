@@ -33,7 +33,9 @@ async fn a_second_capture_instance_takes_over_with_its_new_column() {
     rig.exec("UPDATE dbo.a SET z = 11, x = 0 WHERE id < 3").await;
     let mut reader = rig.reader(&["a"]).await;
     rig.equal(&mut reader, &["a"], &mut source).await;
-    let keys: Vec<&str> = reader.events.iter().map(|e| e.key.trim_start_matches('0')).collect();
+    // Streamed once each; the values that the new column was given before were read besides.
+    let streamed = reader.events.iter().filter(|e| e.operation != causeway_change::Operation::Read);
+    let keys: Vec<&str> = streamed.map(|e| e.key.trim_start_matches('0')).collect();
     assert_eq!(keys.iter().filter(|k| **k == "2").count(), 2, "{keys:?}");
     assert_eq!(keys.iter().filter(|k| **k == "3").count(), 1, "{keys:?}");
     assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
@@ -70,16 +72,63 @@ async fn a_column_that_is_dropped_under_the_instance_is_null_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_the_registry_refuses_stops_the_source_with_a_word_of_advice() {
-    let rig = Rig::new("retype").await;
+async fn a_wider_type_under_the_same_instance_goes_on() {
+    let rig = Rig::new("wider").await;
     rig.table("a", COLUMNS).await;
     rig.exec("INSERT INTO dbo.a VALUES (1, 1, N'one')").await;
     let mut source = rig.start();
     source.logged("snapshot published", LIMIT).await.unwrap();
-    rig.exec("ALTER TABLE dbo.a ALTER COLUMN x bigint NULL").await;
-    rig.exec("INSERT INTO dbo.a VALUES (2, 5000000000, N'two')").await;
-    assert_eq!(source.wait(LIMIT).await.unwrap(), 1, "{}", source.tail(20));
-    let stderr = source.stderr();
-    assert!(stderr.contains("incompatible") && stderr.contains("dbo.a"), "{stderr}");
-    assert!(stderr.contains("compatibility"), "{stderr}");
+    rig.exec("ALTER TABLE dbo.a ALTER COLUMN y nvarchar(60) NULL").await;
+    rig.exec("INSERT INTO dbo.a VALUES (2, 2, REPLICATE(N'y', 60))").await;
+    let mut reader = rig.reader(&["a"]).await;
+    rig.equal(&mut reader, &["a"], &mut source).await;
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_table_keeps_its_topic_until_a_restart_and_loses_nothing() {
+    let rig = Rig::new("renamed").await;
+    rig.table("a", COLUMNS).await;
+    rig.exec("INSERT INTO dbo.a VALUES (1, 1, N'one')").await;
+    let mut source = rig.start();
+    source.logged("snapshot published", LIMIT).await.unwrap();
+    rig.exec("EXEC sp_rename 'dbo.a', 'a2'").await;
+    rig.exec("INSERT INTO dbo.a2 VALUES (2, 2, N'two')").await;
+    let mut before = rig.reader(&["a"]).await;
+    while !before.tables.get("a").is_some_and(|rows| rows.len() == 2) {
+        source.must_run().unwrap();
+        before.drain(Duration::from_millis(200)).await;
+    }
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
+    rig.exec("INSERT INTO dbo.a2 VALUES (3, 3, N'three')").await;
+    let mut source = rig.start();
+    let mut after = rig.reader(&["a2"]).await;
+    rig.equal(&mut after, &["a2"], &mut source).await;
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_column_comes_with_the_instance_that_was_made_for_it() {
+    let mut rig = Rig::new("recolumn").await;
+    rig.set("source.on_gap", "resnapshot");
+    rig.table("a", COLUMNS).await;
+    rig.exec("INSERT INTO dbo.a VALUES (1, 1, N'one')").await;
+    let mut source = rig.start();
+    source.logged("snapshot published", LIMIT).await.unwrap();
+    // SQL Server refuses to rename a captured column.
+    rig.exec(
+        "EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'a', @capture_instance = N'dbo_a'",
+    )
+    .await;
+    rig.exec("EXEC sp_rename 'dbo.a.y', 'name', 'COLUMN'").await;
+    rig.exec("INSERT INTO dbo.a VALUES (2, 2, N'nobody captures it')").await;
+    rig.exec(
+        "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'a', @role_name = NULL, \
+         @capture_instance = N'dbo_a_named', @supports_net_changes = 0",
+    )
+    .await;
+    rig.exec("INSERT INTO dbo.a VALUES (3, 3, N'three')").await;
+    let mut reader = rig.reader(&["a"]).await;
+    rig.equal(&mut reader, &["a"], &mut source).await;
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
 }

@@ -28,7 +28,7 @@ impl Selection {
         self.include.matches(&name) && !self.exclude.matches(&name)
     }
 
-    fn leaves_out(&self, id: &TableId, column: &str) -> bool {
+    pub(crate) fn leaves_out(&self, id: &TableId, column: &str) -> bool {
         !self.exclude_columns.is_empty() && self.exclude_columns.matches(&format!("{id}.{column}"))
     }
 }

@@ -11,7 +11,7 @@
 //! describes what it reads); [`types`], [`value`] and [`default`] (what a column holds);
 //! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys);
 //! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are);
-//! [`captured`] and [`fence`] (reading a table beside its changes).
+//! [`captured`] and [`fence`] (reading a table beside its changes); [`rotation`] (capture instances made and dropped).
 
 pub mod capture;
 pub mod captured;
@@ -28,6 +28,7 @@ pub mod mask;
 pub mod patterns;
 pub mod pool;
 pub mod queries;
+pub mod rotation;
 pub mod rows;
 pub mod types;
 pub mod value;

@@ -165,9 +165,29 @@ pub const ACTIVE: Metric = Metric {
     labels: &[],
 };
 
+/// Capture instances that the source made and dropped; `step` is `made` or `dropped`.
+pub const ROTATIONS: Metric = Metric {
+    name: "causeway_source_rotations_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Capture instances that the source made for new columns, and old ones that it dropped.",
+    labels: &["table", "step"],
+};
+
+/// Tables that wait because the registry refuses their schema.
+pub const HALTED: Metric = Metric {
+    name: "causeway_source_halted",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    help: "1 while a table waits because the registry refuses its schema as incompatible; others go on.",
+    labels: &["table"],
+};
+
 /// All of them.
 pub const ALL: &[&Metric] = &[
     &ACTIVE,
+    &ROTATIONS,
+    &HALTED,
     &ROWS_READ,
     &ROWS_PUBLISHED,
     &BYTES_PUBLISHED,

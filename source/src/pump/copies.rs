@@ -18,7 +18,7 @@ use crate::{
     scope::Scope,
     shared::TableProgress,
     snapshot::{self, Chunk, Job, Message, Task},
-    state::{Part, SnapshotState},
+    state::{AdhocTable, Part, SnapshotState},
     tables::{Active, key_hash},
 };
 
@@ -208,6 +208,60 @@ impl Pump {
     pub(super) fn drop_copy(&mut self, number: u64) {
         if let Some(copy) = self.copies.remove(&number) {
             copy.progress.stop.cancel();
+        }
+    }
+
+    /// Begins the copies of a table again from where they are, because it is read by another instance, or
+    /// ends them until the table goes on.
+    pub(super) fn restart_copies(&mut self, table: usize, goes_on: bool) {
+        let numbers: Vec<u64> =
+            self.copies.iter().filter(|(_, c)| c.table == table).map(|(n, _)| *n).collect();
+        for number in numbers {
+            if let Some(copy) = self.copies.get(&number)
+                && copy.origin == Origin::First
+                && (!copy.divided || copy.progress.parts_left.load(Ordering::Relaxed) > 0)
+            {
+                self.shared.progress.left.fetch_sub(1, Ordering::Relaxed);
+            }
+            self.drop_copy(number);
+        }
+        if goes_on {
+            self.start_copies(table);
+        }
+    }
+
+    /// Starts what is not done of a table's copies.
+    fn start_copies(&mut self, table: usize) {
+        let Some(entry) = self.tables.get(table) else { return };
+        let active = Arc::clone(&entry.active);
+        if entry.state.snapshot.is_running() {
+            let (scope, state) =
+                (Scope::whole(&active.instance.source), entry.state.snapshot.clone());
+            self.start_copy(&active, Origin::First, scope, &state);
+        }
+        let id = active.id();
+        let asked: Vec<(String, AdhocTable)> = self
+            .adhoc
+            .iter()
+            .flat_map(|(signal, adhoc)| adhoc.tables.iter().map(|t| (signal.clone(), t.clone())))
+            .filter(|(_, t)| t.schema == id.schema && t.name == id.name)
+            .collect();
+        for (signal, asked) in asked {
+            let scope = Scope::asked(
+                &active.instance.source,
+                asked.filter.as_deref(),
+                asked.surrogate_key.as_deref(),
+                asked.keys.as_deref(),
+            );
+            match scope {
+                Ok(scope) => {
+                    self.start_copy(&active, Origin::Signal(signal), scope, &asked.snapshot);
+                }
+                // The next start gives it up, with a notification.
+                Err(reason) => {
+                    tracing::error!(signal, reason, "a table's snapshot cannot go on");
+                }
+            }
         }
     }
 

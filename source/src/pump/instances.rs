@@ -1,22 +1,23 @@
 //! Capture instances: gaps, those that are gone, those that come and those that take over.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
-use causeway_change::{Lsn, TableId};
+use causeway_change::{Lsn, Position, TableId};
 use causeway_sqlserver::{
-    CaptureInstance, catalog,
+    CaptureInstance, ColumnRead, catalog, identifier,
     log::{self, InstanceState, Tick},
 };
+use serde_json::json;
 
-use super::{Pump, TableEntry, copies::Origin};
+use super::{HALTS, Pump, TableEntry, copies::Origin};
 use crate::{
     SourceError,
     run::table_topic,
     scope::Scope,
-    state::{SnapshotState, TableState},
+    state::{Adhoc, AdhocTable, Halted, SnapshotState, TableState},
     tables::Active,
 };
 
@@ -50,6 +51,13 @@ impl Pump {
                     entry.changed = true;
                 }
                 Some(since) => {
+                    // Each table is complete up to a place of its own while one waits or catches up.
+                    let from = match (&entry.state.halted, self.catching_up) {
+                        (Some(_), Some((number, _))) if number == entry.active.number => from,
+                        (Some(halted), _) => halted.position(entry.active.id())?.commit_lsn,
+                        (None, Some((_, all))) => all.commit_lsn,
+                        (None, None) => from,
+                    };
                     let from = from.max(since);
                     if low > from {
                         return Err(SourceError::Gap {
@@ -127,6 +135,7 @@ impl Pump {
             snapshot: if copied { SnapshotState::begin() } else { SnapshotState::Skipped },
             micro_columns: Default::default(),
             reset: false,
+            halted: None,
         };
         let number = self.tables.len();
         let shared = &self.shared;
@@ -156,40 +165,143 @@ impl Pump {
 
     /// Capture instances whose time has come take over.
     pub(super) async fn switch_instances(&mut self, position: Lsn) -> Result<(), SourceError> {
-        let shared = Arc::clone(&self.shared);
-        for entry in &mut self.tables {
-            while entry
-                .next
-                .front()
-                .and_then(|next| next.start_lsn)
-                .is_some_and(|start| start <= position)
-            {
-                let Some(instance) = entry.next.pop_front() else { break };
-                tracing::info!(
-                    table = %entry.active.id(),
-                    from = entry.active.instance.name,
-                    to = instance.name,
-                    at = %position,
-                    "the next capture instance takes over"
-                );
-                entry.state.instance = instance.name.clone();
-                entry.state.object_id = instance.object_id;
-                entry.state.since = instance.start_lsn.map(|lsn| lsn.to_string());
-                entry.changed = true;
-                let number = entry.active.number;
-                let active = if shared.config.is_signal_table(entry.active.id()) {
-                    Active::unpublished(number, instance, &shared.pipeline, shared.options)?
-                } else {
-                    let (registry, options) = (&shared.registry, shared.options);
-                    let columns = entry.state.micro_columns.clone();
-                    Active::new(number, instance, &shared.pipeline, registry, options, columns)
-                        .await?
-                };
-                let key = active.instance.source.table.key.clone();
-                self.folder.set_key(active.number, key);
-                entry.active = Arc::new(active);
-            }
+        for number in 0..self.tables.len() {
+            self.switch_table(number, position).await?;
         }
+        Ok(())
+    }
+
+    /// Those of one table. One that waits for the registry waits with its instances too.
+    pub(super) async fn switch_table(
+        &mut self,
+        number: usize,
+        position: Lsn,
+    ) -> Result<(), SourceError> {
+        while let Some(entry) = self.tables.get_mut(number) {
+            let next = entry.next.front().filter(|_| entry.state.halted.is_none());
+            let is_due = next.and_then(|next| next.start_lsn).is_some_and(|lsn| lsn <= position);
+            let next = if is_due { entry.next.pop_front() } else { None };
+            let Some(instance) = next else { break };
+            self.switch(number, instance, position).await?;
+        }
+        Ok(())
+    }
+
+    async fn switch(
+        &mut self,
+        number: usize,
+        instance: CaptureInstance,
+        position: Lsn,
+    ) -> Result<(), SourceError> {
+        let Some(entry) = self.tables.get(number) else { return Ok(()) };
+        let before = Arc::clone(&entry.active);
+        let id = before.id().clone();
+        tracing::info!(
+            table = %id,
+            from = before.instance.name,
+            to = instance.name,
+            at = %position,
+            "the next capture instance takes over"
+        );
+        // The new schema is registered, and so checked, before anything is switched.
+        let micro_columns = entry.state.micro_columns.clone();
+        let (made, halted) = self.publishable(number, &instance, micro_columns).await?;
+        let key = instance.source.table.key.clone();
+        // One that was dropped and made again, too.
+        let had = |new: &ColumnRead| {
+            let mut old = before.instance.source.columns.iter();
+            old.any(|old| old.name == new.name && old.ty == new.ty && old.in_source)
+        };
+        let added: Vec<String> = instance
+            .source
+            .columns
+            .iter()
+            .filter(|new| !had(new))
+            .map(|column| column.name.clone())
+            .collect();
+        if let Some(reason) = &halted {
+            tracing::error!(table = %id, at = %position, reason, "{HALTS}");
+        }
+        let Some(entry) = self.tables.get_mut(number) else { return Ok(()) };
+        entry.state.instance = instance.name.clone();
+        entry.state.object_id = instance.object_id;
+        entry.state.since = instance.start_lsn.map(|lsn| lsn.to_string());
+        entry.state.halted = halted.map(|why| Halted::at(&Position::end_of(position), why));
+        entry.changed = true;
+        entry.active = Arc::new(made);
+        let (is_halted, is_copied) =
+            (entry.state.halted.is_some(), entry.state.snapshot != SnapshotState::Skipped);
+        self.folder.set_key(number, key);
+        self.fill_columns(number, &instance.name, &added, is_copied).await?;
+        self.restart_copies(number, !is_halted);
+        Ok(())
+    }
+
+    /// A table that can be published, or one that cannot with the registry's reason.
+    pub(super) async fn publishable(
+        &self,
+        number: usize,
+        instance: &CaptureInstance,
+        micro_columns: BTreeSet<String>,
+    ) -> Result<(Active, Option<String>), SourceError> {
+        let shared = &self.shared;
+        let unpublished =
+            || Active::unpublished(number, instance.clone(), &shared.pipeline, shared.options);
+        if shared.config.is_signal_table(instance.source.id()) {
+            return Ok((unpublished()?, None));
+        }
+        let (registry, options) = (&shared.registry, shared.options);
+        let made = Active::new(
+            number,
+            instance.clone(),
+            &shared.pipeline,
+            registry,
+            options,
+            micro_columns,
+        );
+        match made.await {
+            Ok(active) => Ok((active, None)),
+            Err(error) if error.is_refused_schema() => {
+                let reason = causeway_service::exit::chain_line(&error);
+                Ok((unpublished()?, Some(reason)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the rows again that have a value in columns which the last instance did not capture: the values
+    /// that rows were given between the change of the table and the new instance are in no change table. A
+    /// row without a value is in the target as it should be.
+    async fn fill_columns(
+        &mut self,
+        number: usize,
+        instance: &str,
+        added: &[String],
+        is_copied: bool,
+    ) -> Result<(), SourceError> {
+        let Some(entry) = self.tables.get(number) else { return Ok(()) };
+        let id = entry.active.id().clone();
+        if added.is_empty() || !is_copied || self.shared.config.is_signal_table(&id) {
+            return Ok(());
+        }
+        let has_value: Vec<String> = added
+            .iter()
+            .map(|column| format!("{} IS NOT NULL", identifier::quote(column)))
+            .collect();
+        let signal = format!("columns-{instance}");
+        let table = AdhocTable {
+            schema: id.schema.clone(),
+            name: id.name.clone(),
+            filter: Some(has_value.join(" OR ")),
+            surrogate_key: None,
+            keys: None,
+            snapshot: SnapshotState::begin(),
+        };
+        tracing::info!(table = %id, columns = added.join(", "), signal, "the values of new columns are read");
+        let more = json!({ "data_collections": self.collection(&id) });
+        self.notify("Incremental Snapshot", "STARTED", &signal, more).await?;
+        self.adhoc.insert(signal.clone(), Adhoc { tables: vec![table] });
+        self.adhoc_changed.insert(signal);
         Ok(())
     }
 }

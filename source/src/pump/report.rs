@@ -103,6 +103,13 @@ impl Pump {
             "signals": adhoc,
             "chunks_waiting": self.waiting.len(),
             "capture": self.capture.json(),
+            // Replaced as a whole: objects would be merged.
+            "halted": null,
+            "capture_instances": null,
+        }));
+        self.health.set_status(json!({
+            "halted": self.halted(),
+            "capture_instances": self.shared.rotation.blocked(),
         }));
     }
 }

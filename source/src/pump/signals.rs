@@ -31,7 +31,7 @@ impl Pump {
         self.switch_flow();
         let mut first = Vec::new();
         for entry in &self.tables {
-            if entry.state.snapshot.is_running() {
+            if entry.state.snapshot.is_running() && entry.state.halted.is_none() {
                 let active = Arc::clone(&entry.active);
                 first.push((active, entry.state.snapshot.clone()));
             }
@@ -57,6 +57,9 @@ impl Pump {
     async fn start_adhoc(&mut self, id: &str) -> Result<(), SourceError> {
         let tables = self.adhoc.get(id).map(|adhoc| adhoc.tables.clone()).unwrap_or_default();
         for table in tables {
+            if self.is_halted(&table) {
+                continue;
+            }
             let found = self.tables.iter().find(|t| {
                 let id = t.active.id();
                 id.schema == table.schema && id.name == table.name

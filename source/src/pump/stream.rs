@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Transactions that one round takes: their times are held in memory, and tables are probed once.
-const ROUND_TRANSACTIONS: usize = 5_000;
+pub(super) const ROUND_TRANSACTIONS: usize = 5_000;
 /// Tables that are read at the same time; a round with more is halved until it has only one transaction.
 const TABLES_AT_ONCE: usize = 32;
 /// Events are encoded and sent when they hold this many bytes.
@@ -50,7 +50,7 @@ impl Pump {
             let commit = self.position.commit_lsn;
             let found = log::transaction(&mut self.sql, commit).await?;
             let times = times(found.into_iter().collect::<Vec<_>>().as_slice(), tick.utc_offset);
-            let all: Vec<usize> = (0..self.tables.len()).collect();
+            let all: Vec<usize> = self.going().map(|t| t.active.number).collect();
             self.read(&all, Range::RestOf(self.position), &times, stop, round).await?;
             if stop.is_cancelled() {
                 return Ok(());
@@ -64,7 +64,7 @@ impl Pump {
         let after = self.position.commit_lsn;
         self.switch_instances(after).await?;
         // A capture instance that takes over does so at the end of a transaction.
-        let switch = self.tables.iter().filter_map(|t| t.next.front()?.start_lsn).min();
+        let switch = self.going().filter_map(|t| t.next.front()?.start_lsn).min();
         let bound = switch.filter(|lsn| *lsn > after).map_or(max, |lsn| max.min(lsn));
         let mut transactions =
             log::transactions(&mut self.sql, after, bound, ROUND_TRANSACTIONS).await?;
@@ -104,24 +104,23 @@ impl Pump {
     /// The numbers of the tables with changes after `after` up to `upto`.
     async fn changed(&mut self, after: Lsn, upto: Lsn) -> Result<Vec<usize>, SourceError> {
         if self.tables.len() <= 1 {
-            return Ok((0..self.tables.len()).collect());
+            return Ok(self.going().map(|t| t.active.number).collect());
         }
-        let instances: Vec<&CaptureInstance> =
-            self.tables.iter().map(|t| &t.active.instance).collect();
+        let going = self.tables.iter().filter(|t| t.state.halted.is_none());
+        let instances: Vec<&CaptureInstance> = going.map(|t| &t.active.instance).collect();
         let found: HashSet<i32> = log::tables_with_changes(&mut self.sql, &instances, after, upto)
             .await?
             .into_iter()
             .collect();
         Ok(self
-            .tables
-            .iter()
+            .going()
             .filter(|t| found.contains(&t.active.instance.object_id))
             .map(|t| t.active.number)
             .collect())
     }
 
     /// Reads, folds and publishes. On return everything read is published; `self.position` says up to where.
-    async fn read(
+    pub(super) async fn read(
         &mut self,
         tables: &[usize],
         range: Range,
@@ -402,7 +401,7 @@ impl Block {
 }
 
 /// Commit times in nanoseconds since 1970, UTC.
-fn times(transactions: &[log::Transaction], utc_offset: i64) -> HashMap<Lsn, i64> {
+pub(super) fn times(transactions: &[log::Transaction], utc_offset: i64) -> HashMap<Lsn, i64> {
     transactions
         .iter()
         .map(|t| (t.commit_lsn, (t.end_time - utc_offset).saturating_mul(100)))
