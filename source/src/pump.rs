@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SnapshotMode, SourceError,
-    fold::Folder,
+    fold::{Folder, Pairing},
     publish::Publisher,
     shared::Shared,
     snapshot::{Chunk, Jobs, Message, POLL_WHILE_WAITING},
@@ -148,6 +148,8 @@ impl Pump {
     pub fn new(start: Start) -> Self {
         let keys =
             start.tables.iter().map(|t| t.active.instance.source.table.key.clone()).collect();
+        let strict = start.shared.config.debezium_strict;
+        let pairing = if strict { Pairing::Strict } else { Pairing::Folded };
         let signal_table =
             start.tables.iter().position(|t| start.shared.config.is_signal_table(t.active.id()));
         Self {
@@ -157,7 +159,7 @@ impl Pump {
             publisher: start.publisher,
             sql: start.sql,
             tables: start.tables,
-            folder: Folder::new(HELD_BYTES, keys),
+            folder: Folder::new(pairing, HELD_BYTES, keys),
             position: start.position,
             jobs: start.jobs,
             messages: start.messages,

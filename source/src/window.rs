@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_waits_for_proof_that_capture_has_passed_it() {
+    fn trap_01_a_chunk_waits_for_proof_that_capture_has_passed_it() {
         let start = Instant::now();
         let soon = start + Duration::from_millis(1);
         let late = start + Duration::from_secs(60);

@@ -3,6 +3,7 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod conformance;
 mod gaps;
 mod offsets;
 mod order;
@@ -14,6 +15,7 @@ mod schema;
 mod signals;
 mod snapshot;
 mod standby;
+mod traps;
 
 use std::time::Duration;
 

@@ -86,7 +86,7 @@ fn a_reference_implementation_accepts_every_schema() {
 }
 
 #[test]
-fn a_column_out_of_the_nanoseconds_is_written_with_microseconds() {
+fn trap_32_a_column_out_of_the_nanoseconds_is_written_with_microseconds() {
     let options = Options { temporal: Temporal::Adaptive, source_types: false };
     let by_name = encoder(&orders(), &options, &["dt2_7"]);
     assert_eq!(
