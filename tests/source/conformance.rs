@@ -135,13 +135,14 @@ async fn restart_in_the_middle_of_tx() {
         let mut rig = row_by_row("midtx").await;
         rig.set("source.snapshot.mode", mode);
         for table in ["tablea", "tableb"] {
-            rig.table(table, "id int NOT NULL PRIMARY KEY, x varchar(30) NULL").await;
-        }
-        if mode == "initial" {
-            rig.exec(
-                "INSERT INTO dbo.tablea VALUES (1, 'a'); INSERT INTO dbo.tableb VALUES (1, 'b')",
-            )
+            rig.exec(&format!(
+                "CREATE TABLE dbo.{table} (id int NOT NULL PRIMARY KEY, x varchar(30) NULL)"
+            ))
             .await;
+            if mode == "initial" {
+                rig.exec(&format!("INSERT INTO dbo.{table} VALUES (1, 'a')")).await;
+            }
+            rig.sqlserver.capture(&rig.name, "dbo", table).await.unwrap();
         }
         let mut source = started(&rig).await;
         if before {
