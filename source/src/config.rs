@@ -24,7 +24,7 @@ pub struct Config {
     /// Whether a delete is followed by a tombstone, which lets a compacted topic forget the key.
     pub tombstones: bool,
     /// Whether events are Debezium's to the letter: a delete and an insert that SQL Server logged for one update stay
-    /// two events.
+    /// two events, and keys do not carry the types of their columns.
     pub debezium_strict: bool,
     /// What becomes of a row whose record is larger than Kafka takes.
     pub oversized: Oversized,

@@ -92,6 +92,8 @@ pub struct Folder {
     /// Indexes of each table's key columns.
     keys: Vec<Vec<usize>>,
     done: Position,
+    /// Where the last event stood and its number, which [`Pairing::Strict`] counts on from.
+    counted: (Lsn, Lsn, i64),
 }
 
 impl Folder {
@@ -109,6 +111,7 @@ impl Folder {
             before: HashMap::new(),
             keys,
             done: Position::default(),
+            counted: (Lsn::ZERO, Lsn::ZERO, 0),
         }
     }
 
@@ -130,6 +133,21 @@ impl Folder {
 
     /// Takes the next row; `out` gets the events that are complete.
     pub fn push(&mut self, item: Item, out: &mut Vec<Event>) {
+        let from = out.len();
+        self.take_row(item, out);
+        if self.pairing == Pairing::Strict {
+            for event in out.iter_mut().skip(from) {
+                let Position { commit_lsn, seqval, .. } = event.position;
+                let (commit, seq, last) = self.counted;
+                // Debezium counts on while commit and seqval stay.
+                let before = if (commit, seq) == (commit_lsn, seqval) { last } else { 0 };
+                event.serial = before + if event.operation == Operation::Update { 2 } else { 1 };
+                self.counted = (commit_lsn, seqval, event.serial);
+            }
+        }
+    }
+
+    fn take_row(&mut self, item: Item, out: &mut Vec<Event>) {
         match item.position.operation {
             1 => {
                 self.done = item.position;
@@ -364,6 +382,9 @@ mod tests {
         ];
         let words = fold_as(Pairing::Strict, 1000, rows);
         assert_eq!(words, ["d1/1", "d2/1", "c1/1", "c200/1", "d7>/1", "c8</2"]);
+        // One row: the two halves stand at one place and are counted.
+        let one = vec![row(1, 1, 1, 1), row(2, 1, 2, 100), row(3, 3, 3, 5), row(3, 3, 4, 5)];
+        assert_eq!(fold_as(Pairing::Strict, 1000, one), ["d1/1", "c100/2", "u5/2"]);
     }
 
     #[test]

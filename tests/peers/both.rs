@@ -158,7 +158,7 @@ impl Both {
         let mut their = self.records(&self.theirs, table).await?;
         our.iter_mut().for_each(same);
         their.iter_mut().for_each(same);
-        known::records(known, table, &mut our, &mut their);
+        known::records(known, table, &our, &mut their);
         if our.len() != their.len() {
             let (mine, other) = (short(&our), short(&their));
             wrong.push(format!("{table}: the events are\n  ours   {mine}\n  theirs {other}"));
@@ -177,9 +177,9 @@ impl Both {
                 let text = serde_json::to_string(&all)?.replace(prefix, "prefix");
                 Ok(serde_json::from_str(&text)?)
             };
-            let mut our = versions(&self.ours).await?;
+            let our = versions(&self.ours).await?;
             let mut their = versions(&self.theirs).await?;
-            known::schemas(known, table, &mut our, &mut their);
+            known::schemas(known, table, &our, &mut their);
             // As texts: the order of properties and fields is part of what a registry compares.
             for (version, (our, their)) in our.iter().zip(&their).enumerate() {
                 if our.to_string() != their.to_string() {
