@@ -1,7 +1,5 @@
 //! Debezium's connector and our source on one database, and what their topics tell.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result};
 use causeway_tests::{
     config::Config,
@@ -182,7 +180,8 @@ impl Both {
             known::schemas(known, table, &our, &mut their);
             // As texts: the order of properties and fields is part of what a registry compares.
             for (version, (our, their)) in our.iter().zip(&their).enumerate() {
-                if our.to_string() != their.to_string() {
+                let texts = [our.to_string(), their.to_string()];
+                if texts[0] != texts[1] {
                     let parts = apart(our, their);
                     let parts = if parts.is_empty() {
                         format!(" other order\n  ours   {our}\n  theirs {their}")
@@ -264,7 +263,7 @@ fn walk(path: &str, ours: &Json, theirs: &Json, out: &mut String) {
                 walk(&format!("{path}/{name}"), value, other, out);
             }
             for (name, value) in b.iter().filter(|(name, _)| !a.contains_key(*name)) {
-                let _ = write!(out, "\n  {path}/{name}: only theirs {value}");
+                *out += &format!("\n  {path}/{name}: only theirs {value}");
             }
         }
         (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
@@ -277,7 +276,7 @@ fn walk(path: &str, ours: &Json, theirs: &Json, out: &mut String) {
         }
         (a, b) if a != b => {
             let cut = |v: &Json| v.to_string().chars().take(300).collect::<String>();
-            let _ = write!(out, "\n  {path}: ours {} theirs {}", cut(a), cut(b));
+            *out += &format!("\n  {path}: ours {} theirs {}", cut(a), cut(b));
         }
         _ => {}
     }
