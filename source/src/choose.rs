@@ -271,6 +271,30 @@ mod tests {
     }
 
     #[test]
+    fn trap_08_an_instance_that_the_capture_job_has_not_seen_is_waited_for() {
+        let stop = Policy::default();
+        // Alone it is taken, and nothing is lost by that: its low-water mark is learnt when it has one.
+        assert_eq!(chosen(&[(7, None)], &Stored::default(), stop), Ok((7, 0, None)));
+        // Beside one that can be read it takes over later.
+        let two = [(7, Some(3)), (8, None)];
+        assert_eq!(chosen(&two, &Stored::default(), stop), Ok((7, 1, None)));
+        assert_eq!(chosen(&two, &stored(7, 3, false), stop), Ok((7, 1, None)));
+        // It does not stand in for one that is gone, for nobody knows what it has.
+        let lost = chosen(&[(8, None)], &stored(7, 3, false), stop).unwrap_err();
+        assert!(lost.contains("dropped or made anew"), "{lost}");
+    }
+
+    #[test]
+    fn trap_09_of_two_instances_with_one_start_the_newest_is_read() {
+        let stop = Policy::default();
+        // They come in the order in which they were made.
+        let two = [(7, Some(3)), (8, Some(3))];
+        assert_eq!(chosen(&two, &Stored::default(), stop), Ok((8, 0, None)));
+        // One that was begun with goes on; the other takes over when its start has come.
+        assert_eq!(chosen(&two, &stored(7, 3, false), stop), Ok((7, 1, None)));
+    }
+
+    #[test]
     fn what_is_lost_stops_us_or_is_copied_again() {
         let again = Policy { resnapshot: true, all: None };
         let gap = [(7, Some(12))];

@@ -23,6 +23,9 @@ pub struct Config {
     pub poll_interval_ms: u64,
     /// Whether a delete is followed by a tombstone, which lets a compacted topic forget the key.
     pub tombstones: bool,
+    /// Whether events are Debezium's to the letter: a delete and an insert that SQL Server logged for one update stay
+    /// two events, and keys do not carry the types of their columns.
+    pub debezium_strict: bool,
     /// What becomes of a row whose record is larger than Kafka takes.
     pub oversized: Oversized,
     /// What happens when changes are gone before they were read, or the log is another.
@@ -56,6 +59,7 @@ impl Default for Config {
             source_types: true,
             poll_interval_ms: 100,
             tombstones: true,
+            debezium_strict: false,
             oversized: Oversized::DeadLetter,
             on_gap: OnGap::Stop,
             heartbeat_interval_ms: 0,

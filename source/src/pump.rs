@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SnapshotMode, SourceError,
-    fold::Folder,
+    fold::{Folder, Pairing},
     latency::Latency,
     publish::Publisher,
     shared::{Shared, now_ns},
@@ -158,6 +158,8 @@ impl Pump {
     pub fn new(start: Start) -> Self {
         let keys =
             start.tables.iter().map(|t| t.active.instance.source.table.key.clone()).collect();
+        let strict = start.shared.config.debezium_strict;
+        let pairing = if strict { Pairing::Strict } else { Pairing::Folded };
         let signal_table =
             start.tables.iter().position(|t| start.shared.config.is_signal_table(t.active.id()));
         Self {
@@ -167,7 +169,7 @@ impl Pump {
             publisher: start.publisher,
             sql: start.sql,
             tables: start.tables,
-            folder: Folder::new(HELD_BYTES, keys),
+            folder: Folder::new(pairing, HELD_BYTES, keys),
             position: start.position,
             jobs: start.jobs,
             messages: start.messages,

@@ -115,6 +115,7 @@ impl Shared {
                 config::Temporal::Microseconds => Temporal::Microseconds,
             },
             source_types: config.source_types,
+            key_types: !config.debezium_strict,
         };
         Self {
             config,

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_waits_until_the_stream_has_published_what_is_captured() {
+    fn trap_01_a_chunk_waits_until_the_stream_has_published_what_is_captured() {
         let start = Instant::now();
         let settle = Duration::from_secs(30);
         let lsn = |n| Lsn::from_parts(0, 0, n);

@@ -4,6 +4,9 @@
 // Clippy takes functions beside the tests for code that is shipped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod both;
+mod histories;
+mod known;
 mod records;
 mod sink_swapped;
 mod source_records;

@@ -52,7 +52,7 @@ async fn stopped(rig: &Rig) -> Proc {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_with_a_gap_is_copied_again_while_others_go_on() {
+async fn trap_02_a_table_with_a_gap_is_copied_again_while_others_go_on() {
     let mut rig = Rig::new("regap").await;
     rig.table("a", COLUMNS).await;
     rig.table("b", COLUMNS).await;
@@ -75,7 +75,7 @@ async fn a_table_with_a_gap_is_copied_again_while_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_capture_instance_that_is_made_anew_is_noticed_while_we_run() {
+async fn trap_18_a_capture_instance_that_is_made_anew_is_noticed_while_we_run() {
     let mut rig = Rig::new("anew").await;
     rig.table("a", COLUMNS).await;
     rig.exec("INSERT INTO dbo.a VALUES (1, 1)").await;
@@ -95,7 +95,7 @@ async fn a_capture_instance_that_is_made_anew_is_noticed_while_we_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_log_stops_the_source_or_all_is_copied_again() {
+async fn trap_19_another_log_stops_the_source_or_all_is_copied_again() {
     let mut rig = Rig::new("restored").await;
     rig.table("a", COLUMNS).await;
     rig.exec("INSERT INTO dbo.a VALUES (1, 1)").await;

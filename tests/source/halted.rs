@@ -86,7 +86,7 @@ async fn a_table_whose_schema_is_refused_waits_and_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_the_registry_refuses_under_the_same_instance_is_waited_for_too() {
+async fn trap_16_a_type_that_the_registry_refuses_under_the_same_instance_is_waited_for_too() {
     let rig = Rig::new("retype").await;
     rig.table("a", "id int NOT NULL PRIMARY KEY, x int NULL, y nvarchar(20) NULL").await;
     rig.table("b", "id int NOT NULL PRIMARY KEY, x int NULL").await;

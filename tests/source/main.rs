@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod advisor;
+mod conformance;
 mod gaps;
 mod halted;
 mod offsets;
@@ -18,6 +19,7 @@ mod signals;
 mod snapshot;
 mod standby;
 mod transactions;
+mod traps;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// `c1 u1 d1>` of one table: letter, key, and `>` or `<` for a change of key.
-fn words(reader: &Reader, table: &str) -> Vec<String> {
+pub(crate) fn words(reader: &Reader, table: &str) -> Vec<String> {
     let word = |e: &Event| {
         let moved = match () {
             () if e.headers.iter().any(|h| h == "__debezium.newkey") => ">",

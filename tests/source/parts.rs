@@ -41,7 +41,7 @@ async fn tables(rig: &Rig, rows: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_table_is_read_by_several_readers_in_ranges_of_any_key() {
+async fn trap_22_one_table_is_read_by_several_readers_in_ranges_of_any_key() {
     let mut rig = Rig::new("parts").await;
     tables(&rig, 3_000).await;
     rig.set("source.snapshot.chunk_rows", 100);

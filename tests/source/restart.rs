@@ -39,7 +39,7 @@ async fn nothing_is_lost_or_doubled_over_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_larger_than_a_kafka_transaction_is_resumed_inside() {
+async fn trap_13_a_transaction_larger_than_a_kafka_transaction_is_resumed_inside() {
     let mut rig = Rig::new("inside").await;
     rig.set("source.snapshot.mode", "no_data");
     // Eight times this is where a transaction is split.

@@ -36,8 +36,17 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new(what: &str) -> Self {
-        let (sqlserver, kafka, registry) =
-            tokio::join!(shared::sqlserver(), shared::kafka(), shared::registry());
+        Self::on(what, shared::sqlserver().await).await
+    }
+
+    /// On a server of the test's own, which it may make misbehave; it lives as long as the process.
+    pub(crate) async fn alone(what: &str, options: sqlserver::Options) -> Self {
+        let server = SqlServer::start(options).await.unwrap();
+        Self::on(what, Box::leak(Box::new(server))).await
+    }
+
+    async fn on(what: &str, sqlserver: &'static SqlServer) -> Self {
+        let (kafka, registry) = tokio::join!(shared::kafka(), shared::registry());
         let name = names::unique(what);
         sqlserver.create_captured_database(&name).await.unwrap();
         let config = Config::new(&name).sqlserver(sqlserver, &name).kafka(kafka).registry(registry);
@@ -187,6 +196,7 @@ impl Rig {
             tables: BTreeMap::new(),
             seen: BTreeSet::new(),
             events: Vec::new(),
+            commit_times: Vec::new(),
         }
     }
 
@@ -249,6 +259,8 @@ pub(crate) struct Reader {
     /// Position of every streamed event: none may come twice.
     seen: BTreeSet<String>,
     pub(crate) events: Vec<Event>,
+    /// `source.ts_ms` of each of `events`.
+    pub(crate) commit_times: Vec<i64>,
 }
 
 impl Reader {
@@ -282,6 +294,7 @@ impl Reader {
             );
             assert!(self.seen.insert(at.clone()), "twice: {at}");
         }
+        self.commit_times.push(decoded.source.ts_ms);
         self.events.push(Event {
             table: table.to_owned(),
             operation: decoded.operation,

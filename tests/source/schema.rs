@@ -9,7 +9,7 @@ use crate::{LIMIT, rig::Rig};
 const COLUMNS: &str = "id int NOT NULL PRIMARY KEY, x int NULL, y nvarchar(20) NULL";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_capture_instance_takes_over_with_its_new_column() {
+async fn trap_17_a_second_capture_instance_takes_over_with_its_new_column() {
     let rig = Rig::new("second").await;
     rig.table("a", COLUMNS).await;
     rig.exec("INSERT INTO dbo.a VALUES (1, 1, N'one')").await;

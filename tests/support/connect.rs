@@ -204,6 +204,7 @@ pub fn debezium_source(
         "schema.name.adjustment.mode": "avro",
         "field.name.adjustment.mode": "avro",
         "include.schema.changes": "false",
+        "column.propagate.source.type": ".*",
     })
 }
 
@@ -247,6 +248,8 @@ fn converter(registry: &Registry) -> Map<String, Json> {
         set(".apicurio.registry.auto-register", "true");
         set(".apicurio.registry.find-latest", "false");
         set(".apicurio.registry.as-confluent", "true");
+        // Else the schema's id is in a header, and the record has no frame.
+        set(".apicurio.registry.headers.enabled", "false");
         set(".apicurio.registry.use-id", "contentId");
         set(
             ".apicurio.registry.avro-datum-provider",

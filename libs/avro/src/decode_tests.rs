@@ -53,7 +53,7 @@ fn envelope<'a>(before: Option<&'a [Value]>, after: Option<&'a [Value]>) -> Enve
 }
 
 fn encoder(table: &Table, temporal: Temporal) -> Encoder {
-    let options = Options { temporal, source_types: true };
+    let options = Options { temporal, ..Options::default() };
     Encoder::new(table, "shop.db.dbo.t", &options, &BTreeSet::new()).unwrap()
 }
 

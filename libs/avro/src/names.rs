@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-/// A field's name: what Avro does not allow becomes `_`.
+/// A field's name: what Avro does not allow becomes `_`, and a digit at its beginning gets one in front.
 #[must_use]
 pub fn field(name: &str) -> Cow<'_, str> {
     legal(name)
@@ -63,10 +63,11 @@ fn legal(name: &str) -> Cow<'_, str> {
     if head_ok && is_tail(name) {
         return Cow::Borrowed(name);
     }
-    let mut out = String::with_capacity(name.len());
-    for (i, c) in name.chars().enumerate() {
-        out.push(if i == 0 && c.is_ascii_digit() { '_' } else { tail(c) });
+    let mut out = String::with_capacity(name.len() + 1);
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        out.push('_');
     }
+    out.extend(name.chars().map(tail));
     if out.is_empty() {
         out.push('_');
     }
@@ -90,7 +91,7 @@ mod tests {
         for (name, legal) in [
             ("id", "id"),
             ("order no", "order_no"),
-            ("2nd", "_nd"),
+            ("2nd", "_2nd"),
             ("a.b", "a_b"),
             ("größe", "gr__e"),
             ("", "_"),

@@ -18,11 +18,13 @@ pub struct Options {
     /// Whether each column carries its SQL Server type, length, scale and name in
     /// `__debezium.source.column.*` parameters, from which a sink makes exact types.
     pub source_types: bool,
+    /// Whether the columns of the key do, too: then a key alone says what it is. Debezium leaves them out there.
+    pub key_types: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { temporal: Temporal::Adaptive, source_types: true }
+        Self { temporal: Temporal::Adaptive, source_types: true, key_types: true }
     }
 }
 
@@ -111,10 +113,11 @@ pub(crate) fn key(
     if table.key.is_empty() {
         return Ok(None);
     }
+    let options = Options { source_types: options.source_types && options.key_types, ..*options };
     let columns = table
         .key
         .iter()
-        .map(|&i| fields.get(i).map(|field| field_json(field, options)))
+        .map(|&i| fields.get(i).map(|field| field_json(field, &options)))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| SchemaError::Table {
             table: table.id.to_string(),

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_counts_before_the_seqval_and_the_operation_last() {
+    fn trap_07_the_command_counts_before_the_seqval_and_the_operation_last() {
         let at = |command_id, slot, operation| Position {
             commit_lsn: Lsn::from_parts(1, 1, 1),
             command_id,

@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn an_untouched_large_column_is_not_null() {
+    fn trap_14_an_untouched_large_column_is_not_null() {
         let max = ColumnType::NVarChar(Length::Max);
         for (operation, ty, changed, unavailable) in [
             (4, max, false, true),

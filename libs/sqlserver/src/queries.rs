@@ -527,6 +527,57 @@ mod tests {
         assert_eq!(query.params.len(), 3);
     }
 
+    /// What a look and a read of the stream send.
+    fn of_the_stream() -> Vec<String> {
+        let at = Position { commit_lsn: lsn(1), command_id: 7, seqval: lsn(2), operation: 4 };
+        let instance = orders();
+        [
+            tick(),
+            low_water(),
+            transactions(lsn(1), lsn(2), 10),
+            transaction_end(lsn(1)),
+            tables_with_changes([&instance], lsn(1), lsn(2)),
+            changes(&instance, lsn(1), lsn(2)),
+            changes_of_transaction(&instance, &at),
+        ]
+        .into_iter()
+        .map(|query| query.text.to_uppercase())
+        .collect()
+    }
+
+    #[test]
+    fn trap_23_no_read_is_dirty() {
+        for text in of_the_stream() {
+            assert!(!text.contains("NOLOCK") && !text.contains("UNCOMMITTED"), "{text}");
+        }
+        // The generated functions read NOLOCK.
+        assert!(of_the_stream().iter().all(|text| !text.contains("FN_CDC_GET_ALL_CHANGES")));
+    }
+
+    #[test]
+    fn trap_25_times_are_not_joined_to_rows() {
+        for text in of_the_stream() {
+            let reads_rows = text.contains("_CT]");
+            assert!(!(reads_rows && text.contains("LSN_TIME_MAPPING")), "{text}");
+            assert!(!text.contains("FN_CDC_MAP_LSN_TO_TIME"), "{text}");
+        }
+    }
+
+    #[test]
+    fn trap_26_the_stream_holds_no_transaction_open() {
+        for text in of_the_stream() {
+            assert!(!text.contains("TRAN;") && !text.contains("BEGIN TRAN"), "{text}");
+        }
+        assert!(!session(1).text.to_uppercase().contains("IMPLICIT_TRANSACTIONS ON"));
+    }
+
+    #[test]
+    fn trap_31_history_tables_are_left_out() {
+        for query in [capture_instances(), tables()] {
+            assert!(query.text.contains("t.temporal_type <> 1"), "{}", query.text);
+        }
+    }
+
     #[test]
     fn the_probe_asks_each_table_once() {
         let text = tables_with_changes([&orders(), &orders()], lsn(1), lsn(2)).text;

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_parameter_has_the_type_of_its_column() {
+    fn trap_21_a_key_parameter_has_the_type_of_its_column() {
         let varchar = ColumnType::VarChar(Length::Of(20));
         assert_eq!(key_parameter(3, &varchar, None), "CAST(@P3 AS varchar(20))");
         assert_eq!(
