@@ -48,7 +48,7 @@ fn table_topics(rig: &Rig, tables: &[&str]) -> Vec<String> {
 async fn index(rig: &Rig) -> Vec<Entry> {
     let topic = format!("{}.transactions", rig.name);
     let found = messages(rig, std::slice::from_ref(&topic)).await;
-    let entries = found.into_iter().flat_map(|(_, messages)| messages);
+    let entries = found.into_values().flatten();
     entries.map(|message| Entry::parse(message.value.as_ref().unwrap()).unwrap()).collect()
 }
 

@@ -159,7 +159,10 @@ mod tests {
         }
     }
 
-    fn free(done: &[(Option<i32>, Option<i32>)]) -> Vec<(Option<Vec<Value>>, Option<Vec<Value>>)> {
+    /// Where a range begins and ends.
+    type Ends = (Option<Vec<Value>>, Option<Vec<Value>>);
+
+    fn free(done: &[(Option<i32>, Option<i32>)]) -> Vec<Ends> {
         let done: Vec<_> = done.iter().map(|(a, b)| entry(*a, *b, Some(1))).collect();
         gaps(&done).into_iter().map(|range| (range.after, range.upto)).collect()
     }

@@ -8,10 +8,7 @@ use std::{
 use causeway_change::time::TICKS_PER_SECOND;
 use causeway_kafka::topic;
 use causeway_observability::names::source as names;
-use causeway_sqlserver::{
-    captured::Scans,
-    log::{self, Tick},
-};
+use causeway_sqlserver::log::{self, Tick};
 use serde_json::json;
 
 use super::Pump;
