@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs all tests with shared servers (PostgreSQL, Kafka, registry), and closes with one line that
-# counts them. Arguments go to `cargo test`. `make test` builds first.
+# counts them. Arguments go to `cargo test`; without any, a part of Debezium's own tests of SQL Server runs too
+# (tests/debezium-suite). `make test` builds first.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,6 +25,23 @@ if [ -n "$(ls "$CAUSEWAY_SQL_LOG")" ]; then
     3) ;;
     *) echo "test result: FAILED. 0 passed; 1 failed; 0 ignored: T-SQL that only the stand-in accepts" | tee -a "$log"; code=1 ;;
   esac
+fi
+
+if [ $# -eq 0 ]; then
+  echo "a part of Debezium's own tests against the stand-in (tests/debezium-suite/run slice):"
+  suite=$(mktemp)
+  tests/debezium-suite/run slice 2>&1 | tee "$suite"
+  case ${PIPESTATUS[0]} in
+    # Nothing was tested, and it has said why.
+    3) echo "test result: ok. 0 passed; 0 failed; 1 ignored: Debezium's tests did not run" | tee -a "$log" ;;
+    0) sed -n 's/^debezium-suite: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/test result: ok. \1 passed; \2 failed; \3 ignored/p' "$suite" | tee -a "$log" ;;
+    *)
+      code=1
+      sed -n 's/^debezium-suite: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/test result: FAILED. \1 passed; \2 failed; \3 ignored/p' "$suite" | tee -a "$log"
+      grep -q '^debezium-suite: ' "$suite" || echo "test result: FAILED. 0 passed; 1 failed; 0 ignored: Debezium's tests" | tee -a "$log"
+      ;;
+  esac
+  rm -f "$suite"
 fi
 
 awk -v code="$code" '

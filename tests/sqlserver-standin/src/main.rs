@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "offered")]
     encryption: EncryptionArgument,
     /// How an attention that interrupts a reply is acknowledged.
-    #[arg(long, value_enum, default_value = "in-reply")]
+    #[arg(long, value_enum, default_value = "separate")]
     attention: AttentionArgument,
     /// Write the server's certificate (PEM) here, for clients that verify it.
     #[arg(long)]
@@ -98,9 +98,10 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
         control: arguments.control,
     })
     .await?;
-    if let AttentionArgument::Separate = arguments.attention {
-        server.set_attention_style(AttentionStyle::Separate);
-    }
+    server.set_attention_style(match arguments.attention {
+        AttentionArgument::InReply => AttentionStyle::InReply,
+        AttentionArgument::Separate => AttentionStyle::Separate,
+    });
     if let Some(path) = &arguments.certificate {
         std::fs::write(path, server.certificate_pem())
             .with_context(|| format!("writing the certificate to {}", path.display()))?;

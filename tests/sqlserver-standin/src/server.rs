@@ -192,7 +192,9 @@ impl Server {
             instance: Mutex::new(Instance::new(settings)),
             encryption: options.encryption,
             identity: Identity::generate()?,
-            separate_attention: AtomicBool::new(false),
+            separate_attention: AtomicBool::new(
+                AttentionStyle::default() == AttentionStyle::Separate,
+            ),
             spids: Mutex::default(),
             sql_log: Mutex::new(SqlLog { seen: HashSet::new(), file }),
         });

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::view::{View, argument_int, argument_text, bit, int, same, text};
 use super::world::{self, World};
-use super::{Host, functions, indexes, information_schema, objects, properties, server, types};
+use super::{
+    Host, functions, indexes, information_schema, objects, properties, security, server, types,
+};
 use crate::cdc;
 use crate::store::{Database, fold_name, read};
 use crate::value::{Rowset, SqlError, Typed, Val};
@@ -212,27 +214,7 @@ fn sys_function(
             }
             view.done()
         }
-        "fn_my_permissions" => {
-            let mut view = View::new(
-                "entity_name nvarchar(128)!; subentity_name nvarchar(128)!; permission_name nvarchar(60)",
-            )?;
-            let entity = argument_text(args, 0)?.unwrap_or_else(|| "server".to_owned());
-            for permission in [
-                "CONNECT",
-                "SELECT",
-                "INSERT",
-                "UPDATE",
-                "DELETE",
-                "ALTER",
-                "CONTROL",
-                "VIEW DATABASE STATE",
-                "VIEW SERVER STATE",
-                "VIEW DEFINITION",
-            ] {
-                view.row([text(&entity), text(""), text(permission)]);
-            }
-            view.done()
-        }
+        "fn_my_permissions" => security::my_permissions(host, here, args)?,
         _ => return Ok(None),
     }))
 }
@@ -318,6 +300,9 @@ pub(super) fn scalar(
         && let Some(id) = cdc_function(host, &world, args)?
     {
         return Ok(Some(Typed::new(crate::value::Ty::Int, Val::Int(id.into()))));
+    }
+    if let Some(found) = security::scalar(&world, &name, args)? {
+        return Ok(Some(found));
     }
     functions::call(&world, &name, args)
 }

@@ -5,7 +5,7 @@ use super::meta::{
     TableMeta,
 };
 use super::moment;
-use crate::store::{Action, Table, TableDef};
+use crate::store::{Action, Generated, Table, TableDef, Temporal};
 
 /// The description of a table; `schema_id` is the id of its schema.
 pub(crate) fn table(table: &Table, schema_id: i32) -> TableMeta {
@@ -24,8 +24,15 @@ pub(crate) fn table(table: &Table, schema_id: i32) -> TableMeta {
         foreign_keys: foreign_keys(&def),
         rows: i64::try_from(table.approximate_rows()).unwrap_or(i64::MAX),
         tracked_by_cdc: table.is_tracked(),
-        temporal: 0,
-        history_table: None,
+        temporal: match def.temporal {
+            Temporal::No => 0,
+            Temporal::History(_) => 1,
+            Temporal::Current(_) => 2,
+        },
+        history_table: match def.temporal {
+            Temporal::Current(history) => Some(history),
+            Temporal::No | Temporal::History(_) => None,
+        },
     }
 }
 
@@ -54,7 +61,12 @@ fn columns(def: &TableDef, last: Option<i128>) -> Vec<ColumnMeta> {
         }),
         collation: column.collation.clone(),
         sparse: column.sparse,
-        generated: 0,
+        generated: match column.generated {
+            None => 0,
+            Some(Generated::RowStart) => 1,
+            Some(Generated::RowEnd) => 2,
+        },
+        hidden: column.hidden,
     };
     def.columns.iter().map(one).collect()
 }

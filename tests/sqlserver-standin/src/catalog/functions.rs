@@ -212,17 +212,9 @@ pub(crate) fn call(
             }
         }
         "fulltextserviceproperty" => yes(false),
-        "has_perms_by_name" | "has_dbaccess" | "is_srvrolemember" | "is_member"
-        | "is_rolemember" => {
-            let wanted = first()?;
-            let known = function != "has_dbaccess"
-                || wanted.is_some_and(|name| world.database_id(&name).is_some());
-            yes(known)
-        }
         "suser_sname" | "suser_name" | "original_login" | "system_user" => {
             name(Some(world.login()))
         }
-        "user_name" | "user" | "current_user" | "session_user" => name(Some("dbo")),
         "suser_id" => int(match first()? {
             None if args.is_empty() => Some(1),
             None => None,
@@ -237,7 +229,6 @@ pub(crate) fn call(
                 }
             }
         }),
-        "user_id" | "database_principal_id" => int(Some(1)),
         "suser_sid" => Typed::new(Ty::VarBinary(85), Val::bytes(&[1])),
         "host_name" => name(Some(world.host())),
         "app_name" | "program_name" => name(Some(world.application())),

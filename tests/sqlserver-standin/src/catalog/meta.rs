@@ -61,6 +61,7 @@ pub(crate) struct ColumnMeta {
     pub(crate) sparse: bool,
     /// 0 plain, 1 row start, 2 row end of a system-versioned table.
     pub(crate) generated: u8,
+    pub(crate) hidden: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +157,7 @@ impl ColumnMeta {
             collation: None,
             sparse: false,
             generated: 0,
+            hidden: false,
         }
     }
 

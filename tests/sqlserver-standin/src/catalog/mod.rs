@@ -18,6 +18,7 @@ mod objects;
 mod odbc;
 mod procedures;
 pub mod properties;
+mod security;
 mod server;
 pub(crate) mod types;
 pub(crate) mod view;
@@ -26,7 +27,7 @@ pub(crate) mod world;
 use std::sync::Arc;
 
 use crate::exec::output::Login;
-use crate::store::{Database, Instance, Moment, Transaction};
+use crate::store::{Database, Instance, Moment, Standing, Transaction};
 use crate::value::{Col, Rowset, SqlError, Typed, Val};
 
 /// What the catalogue needs of a session.
@@ -39,12 +40,18 @@ pub trait Host {
     fn transaction(&mut self) -> &mut Transaction;
     /// The object id of a temporary table of this session.
     fn temporary(&self, name: &str) -> Option<i32>;
+    /// The session's user in a database. Error 916 when its login has none there.
+    fn standing(&self, database: &Database) -> Result<Standing, SqlError> {
+        crate::exec::permission::standing(self.instance(), &self.login().user, database)
+    }
     /// The columns of a user's view, for `sys.columns`; none when it cannot be told.
     fn view_columns(&mut self, database: &Arc<Database>, schema: &str, name: &str) -> Vec<Col> {
         let _ = (database, schema, name);
         Vec::new()
     }
 }
+
+pub(crate) use security::may_read_changes;
 
 /// An argument of a procedure call.
 #[derive(Clone, Debug)]

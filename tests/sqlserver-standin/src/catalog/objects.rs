@@ -264,7 +264,7 @@ fn column_values(object_id: i32, column: &ColumnMeta, collation: &str) -> Vec<Va
         text(generated),
         Val::Null,
         Val::Null,
-        bit(false),
+        bit(column.hidden),
         bit(false),
         Val::Null,
     ]

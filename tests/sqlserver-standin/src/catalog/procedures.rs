@@ -69,6 +69,13 @@ fn cdc(
     args: &[ProcArg],
 ) -> Done {
     match name {
+        "sp_cdc_enable_db" | "sp_cdc_disable_db" => super::security::sysadmin_only(host, here)?,
+        "sp_cdc_help_change_data_capture"
+        | "sp_cdc_get_captured_columns"
+        | "sp_cdc_get_ddl_history" => {}
+        _ => super::security::owner_only(host, here)?,
+    }
+    match name {
         "sp_cdc_enable_db" => {
             Arguments::new(name, &[], args)?;
             cdc_database::enable(instance, host.transaction(), here)?;
@@ -337,15 +344,18 @@ fn help(host: &mut dyn Host, here: &Arc<Database>, args: &[ProcArg]) -> Done {
          index_name sysname; filegroup_name sysname; create_date datetime; index_column_list nvarchar(max); \
          captured_column_list nvarchar(max)",
     )?;
-    let tx = host.transaction();
-    for one in instance::all(tx, here)? {
+    for one in instance::all(host.transaction(), here)? {
         let (of, named) = source(here, &one);
         let wanted = |wanted: &Option<String>, is: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| is.as_ref().is_some_and(|is| same(is, wanted)))
         };
-        if !wanted(&schema, &of) || !wanted(&table, &named) {
+        if !wanted(&schema, &of)
+            || !wanted(&table, &named)
+            || !super::security::may_see(host, here, &one)?
+        {
             continue;
         }
+        let tx = host.transaction();
         let keys = instance::key_columns(tx, here, one.change_table)?;
         let columns = instance::columns(tx, here, one.change_table)?;
         let copied = |at: usize| one.row.get(at).cloned().unwrap_or(Val::Null);
@@ -378,7 +388,12 @@ fn of_name(
 ) -> Result<CaptureInstance, SqlError> {
     enabled(here)?;
     let all = instance::all(host.transaction(), here)?;
-    all.into_iter().find(|one| same(&one.name, name)).ok_or_else(|| {
+    let found = all.into_iter().find(|one| same(&one.name, name));
+    let seen = match found {
+        Some(one) if super::security::may_see(host, here, &one)? => Some(one),
+        _ => None,
+    };
+    seen.ok_or_else(|| {
         SqlError::new(
             22981,
             format!("Object does not exist or access is denied: the capture instance '{name}'."),

@@ -378,8 +378,11 @@ pub(crate) fn scan_sessions(database: &Database) -> Result<Rowset, SqlError> {
 const SECOND: i64 = 10_000_000;
 
 fn session_row(session: &Session) -> Vec<Val> {
+    // the text ends with a NUL, as Debezium found it on real servers: that makes 23 characters
     let lsn = |lsn: Option<Lsn>| {
-        text(lsn.map_or_else(|| "00000000:00000000:0000".to_owned(), |lsn| lsn.to_string()))
+        let text_of =
+            lsn.map_or_else(|| "00000000:00000000:0000".to_owned(), |lsn| lsn.to_string());
+        text(format!("{text_of}\0"))
     };
     let latency = session
         .captured

@@ -189,20 +189,30 @@ impl State {
         }
     }
 
-    /// A scan that found nothing: the newest session grows, or the first one begins.
+    /// A scan that found nothing: the newest session grows when it has found nothing yet, or a new one begins.
+    /// Microsoft's page on the view counts "consecutive sessions that contained no transactions"; Debezium takes a
+    /// transaction for ended when the newest session begins at LSN zero, so an idle scan is not told of in the session
+    /// of the last transaction.
     pub(crate) fn empty_scan(&self, now: Moment) {
         let mut sessions = lock(&self.sessions);
-        if let Some(newest) = sessions.back_mut() {
-            newest.end = now;
-            newest.empty_scans += 1;
-        } else {
-            sessions.push_back(Session { empty_scans: 1, ..Session::at(1, now, now) });
+        match sessions.back_mut() {
+            Some(newest) if newest.transactions == 0 => {
+                newest.end = now;
+                newest.empty_scans += 1;
+            }
+            _ => {
+                let session = Session { empty_scans: 1, ..Session::at(0, now, now) };
+                Self::add(&mut sessions, session);
+            }
         }
     }
 
     /// A scan that found something.
-    pub(crate) fn full_scan(&self, mut session: Session) {
-        let mut sessions = lock(&self.sessions);
+    pub(crate) fn full_scan(&self, session: Session) {
+        Self::add(&mut lock(&self.sessions), session);
+    }
+
+    fn add(sessions: &mut VecDeque<Session>, mut session: Session) {
         session.id = sessions.back().map_or(1, |newest| newest.id + 1);
         sessions.push_back(session);
         while sessions.len() > SESSIONS {

@@ -56,6 +56,14 @@ impl SessionState {
         }
     }
 
+    /// The database of a name, or the current one.
+    pub(crate) fn home(&self, database: Option<&str>) -> R<Arc<crate::store::Database>> {
+        match database {
+            Some(d) => self.instance.database(d).ok_or_else(|| SqlError::no_database(d)),
+            None => Ok(self.db()),
+        }
+    }
+
     /// The arguments as written, DEFAULT replaced by the parameter's default.
     pub(crate) fn function_arguments(
         function: &Function,
@@ -128,6 +136,7 @@ impl SessionState {
         }
         self.nested(|s| {
             s.push_frame();
+            s.frame().owned = true;
             for (name, ty, val) in variables {
                 s.declare(&name, ty, val);
             }

@@ -23,6 +23,9 @@ mod judged_tests;
 mod known;
 mod node;
 pub mod output;
+pub(crate) mod permission;
+#[cfg(test)]
+mod permission_tests;
 mod plan;
 mod query;
 mod run;
@@ -31,6 +34,9 @@ mod session;
 #[cfg(test)]
 mod session_tests;
 mod statement;
+mod temporal;
+#[cfg(test)]
+mod temporal_tests;
 #[cfg(test)]
 mod tests;
 mod trigger;

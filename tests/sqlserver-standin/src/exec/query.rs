@@ -222,7 +222,7 @@ impl SessionState {
                     let mut any = false;
                     for t in tables.iter().filter(|t| matches(t, qualifier)) {
                         any = true;
-                        for (i, c) in t.columns.iter().enumerate() {
+                        for (i, c) in t.columns.iter().enumerate().filter(|(_, c)| !c.hidden) {
                             let mut n = Node::column(0, t.slot, i, c.ty, c.nullable);
                             n.collation = c.collation;
                             if grouped {

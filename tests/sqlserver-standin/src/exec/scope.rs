@@ -19,6 +19,8 @@ pub(crate) struct Offered {
     pub(crate) nullable: bool,
     pub(crate) filled: Filled,
     pub(crate) collation: Option<Collation>,
+    /// Not in `*`.
+    pub(crate) hidden: bool,
 }
 
 /// A table of FROM.

@@ -77,6 +77,8 @@ pub(crate) struct Frame {
     pub(crate) returned: Option<Typed>,
     /// A trigger runs here.
     pub(crate) trigger: Option<i32>,
+    /// A module runs here: its owner's objects are its own (see `permission`).
+    pub(crate) owned: bool,
     /// Temporary tables made here; they go with a procedure or a dynamic text.
     temporary: Vec<String>,
 }
@@ -129,6 +131,8 @@ pub struct SessionState {
     pub(crate) goto: String,
     /// The frame in which a name was not found: its own TRY does not catch that.
     pub(crate) unresolved: Option<usize>,
+    /// Inside how many views, while a query is compiled.
+    views: u32,
     /// For `sys.dm_tran_session_transactions`.
     shown_transaction: Arc<AtomicU64>,
     end: Arc<SessionEnd>,
@@ -148,6 +152,9 @@ impl SessionState {
         let database =
             instance.database(&wanted).ok_or_else(|| SqlError::cannot_open_database(&wanted))?;
         database.check_online().map_err(|_| SqlError::cannot_open_database(&wanted))?;
+        if database.standing(&crate::store::read(&instance.logins), &login.user).is_none() {
+            return Err(SqlError::cannot_open_database(&wanted));
+        }
         let (shown_transaction, end) = (Arc::default(), Arc::default());
         write(&instance.sessions).insert(
             login.spid,
@@ -200,6 +207,7 @@ impl SessionState {
             tries: 0,
             goto: String::new(),
             unresolved: None,
+            views: 0,
             shown_transaction,
             end,
         })
@@ -772,6 +780,7 @@ impl SessionState {
     pub(crate) fn use_database(&mut self, name: &str, out: &mut dyn Output) -> R<()> {
         let found = self.instance.database(name).ok_or_else(|| SqlError::no_database(name))?;
         self.may_enter(&found)?;
+        self.standing_in(&found)?;
         let old = self.database.name();
         self.database = found;
         let new = self.database.name();
@@ -784,6 +793,23 @@ impl SessionState {
             &SqlError::info(5701, format!("Changed database context to '{new}'.")).state(2),
         );
         Ok(())
+    }
+
+    /// Whether what is done now is done by a module, for its owner.
+    pub(crate) fn chained(&self) -> bool {
+        self.views > 0 || self.frames.last().is_some_and(|f| f.owned)
+    }
+
+    /// Compiles the query of a view, in its database.
+    pub(crate) fn in_view<T>(
+        &mut self,
+        database: &Arc<Database>,
+        f: impl FnOnce(&mut Self) -> R<T>,
+    ) -> R<T> {
+        self.views += 1;
+        let result = self.in_database(database, f);
+        self.views -= 1;
+        result
     }
 
     /// Does something with another database as the current one.
@@ -834,7 +860,7 @@ impl Host for SessionState {
     fn view_columns(&mut self, database: &Arc<Database>, schema: &str, name: &str) -> Vec<Col> {
         let Some(module) = database.module(schema, name) else { return Vec::new() };
         let Ok((query, names)) = Self::view_query(&module.text) else { return Vec::new() };
-        let plan = self.in_database(database, |s| s.query_in(&query, &Scope::default()));
+        let plan = self.in_view(database, |s| s.query_in(&query, &Scope::default()));
         let mut columns = plan.map(|p| p.columns).unwrap_or_default();
         for (c, n) in columns.iter_mut().zip(names) {
             c.name = n;

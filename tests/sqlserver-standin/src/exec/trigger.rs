@@ -111,6 +111,7 @@ impl SessionState {
             s.tries = tries;
             s.push_frame();
             s.frame().trigger = Some(id);
+            s.frame().owned = true;
             s.declare_table("inserted", inserted);
             s.declare_table("deleted", deleted);
             let result = s.block(&trigger.body, &mut out);

@@ -165,6 +165,9 @@ impl SessionState {
                 *place = Val::bytes(&database.next_row_version().to_be_bytes());
             }
         }
+        if w.def.columns.iter().any(|c| c.generated.is_some()) {
+            self.fill_period(&w.def, &mut values)?;
+        }
         if !w.computed.is_empty() {
             for (at, n) in &w.computed {
                 let row: Row = values.clone().into();
@@ -376,6 +379,7 @@ impl SessionState {
                             let after = self.finish_row(&w, values, "UPDATE")?;
                             updates.push(RowUpdate { key, before: row, after });
                         }
+                        self.keep_history(&child_target, updates.iter().map(|u| &u.before))?;
                         self.tx()?.update(&target.database, &child, &updates, &f.columns)?;
                         self.parents_changed(
                             &child_target,

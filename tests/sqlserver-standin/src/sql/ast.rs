@@ -322,6 +322,14 @@ pub enum Assign {
     Both { var: String, column: Name, expr: Expr },
 }
 
+impl Assign {
+    /// Whether it reads no column.
+    pub fn is_constant(&self) -> bool {
+        let Self::Column { op: None, expr, .. } = self else { return false };
+        matches!(expr, Expr::Lit(_) | Expr::Var(_) | Expr::Default)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputClause {
     pub items: Vec<SelectItem>,
@@ -480,8 +488,15 @@ pub struct ColumnSpec {
     pub sparse: bool,
     pub row_guid: bool,
     pub constraints: Vec<ConstraintSpec>,
-    /// GENERATED ALWAYS AS ROW START/END
+    /// GENERATED ALWAYS AS ROW START (true) or END
     pub generated: Option<bool>,
+    pub hidden: bool,
+}
+
+/// SYSTEM_VERSIONING = ON; the history table's name when one was given.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Versioning {
+    pub history: Option<Name>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -502,10 +517,15 @@ pub struct TableSpec {
     pub columns: Vec<ColumnSpec>,
     pub constraints: Vec<ConstraintSpec>,
     pub indexes: Vec<IndexSpec>,
+    /// PERIOD FOR SYSTEM_TIME (start, end)
+    pub period: Option<(String, String)>,
+    pub versioning: Option<Versioning>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AlterTable {
+    /// SET (SYSTEM_VERSIONING = ON or OFF)
+    Versioning(Option<Versioning>),
     Add {
         columns: Vec<ColumnSpec>,
         constraints: Vec<ConstraintSpec>,
@@ -715,6 +735,11 @@ pub enum StmtKind {
     },
     CreateRole {
         name: String,
+    },
+    /// Members of sysadmin.
+    AlterServerRole {
+        member: String,
+        add: bool,
     },
     AlterRole {
         name: String,

@@ -127,15 +127,9 @@ impl Database {
             let s = Schema { id, name: schema.to_owned(), owner: "dbo".to_owned() };
             objects.schemas.insert(fold_name(schema), s);
         }
-        for (id, name, kind) in [
-            (0, "public", "R"),
-            (1, "dbo", "S"),
-            (2, "guest", "S"),
-            (16384, "db_owner", "R"),
-            (16390, "db_datareader", "R"),
-            (16391, "db_datawriter", "R"),
-            (16387, "db_ddladmin", "R"),
-        ] {
+        let first = [(0, "public", "R"), (1, "dbo", "S"), (2, "guest", "S")];
+        let roles = super::permission::FIXED_ROLES.into_iter().map(|(id, name)| (id, name, "R"));
+        for (id, name, kind) in first.into_iter().chain(roles) {
             let login = (name == "dbo").then(|| "sa".to_owned());
             let p = Principal {
                 id,

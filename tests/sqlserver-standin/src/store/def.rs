@@ -46,6 +46,28 @@ pub struct Column {
     pub collation: Option<String>,
     pub sparse: bool,
     pub row_guid: bool,
+    /// GENERATED ALWAYS AS ROW START or END.
+    pub generated: Option<Generated>,
+    /// Not in `SELECT *`.
+    pub hidden: bool,
+}
+
+/// What a column of a period holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generated {
+    RowStart,
+    RowEnd,
+}
+
+/// What a table is to its versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Temporal {
+    #[default]
+    No,
+    /// Its old rows go to this table (object id).
+    Current(i32),
+    /// It keeps the old rows of this one.
+    History(i32),
 }
 
 impl Column {
@@ -62,6 +84,8 @@ impl Column {
             collation: None,
             sparse: false,
             row_guid: false,
+            generated: None,
+            hidden: false,
         }
     }
 }
@@ -158,6 +182,7 @@ pub struct TableDef {
     pub modify_date: Moment,
     /// Made by the server (change tables and their like).
     pub is_ms_shipped: bool,
+    pub temporal: Temporal,
 }
 
 impl TableDef {
@@ -182,6 +207,7 @@ impl TableDef {
             create_date: now,
             modify_date: now,
             is_ms_shipped: false,
+            temporal: Temporal::No,
         }
     }
 

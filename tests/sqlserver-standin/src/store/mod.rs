@@ -14,6 +14,7 @@ mod faults;
 mod locks;
 mod log;
 mod lsn;
+mod permission;
 mod table;
 mod transaction;
 
@@ -26,12 +27,13 @@ pub use database::{
     Alias, Database, DatabaseOptions, Grant, Module, Objects, Principal, ReadPoint, Schema,
 };
 pub use def::{
-    Action, Check, Column, Computed, DefaultConstraint, Filter, ForeignKey, Identity, Index,
-    KeyColumn, TableDef, edited, encode_part, successor,
+    Action, Check, Column, Computed, DefaultConstraint, Filter, ForeignKey, Generated, Identity,
+    Index, KeyColumn, TableDef, Temporal, edited, encode_part, successor,
 };
 pub use locks::{Locks, Mode, Patience};
 pub use log::{ChangeKind, CommitRecord, DdlChange, DdlKind, Log, LogEntry, RowChange};
 pub use lsn::Lsn;
+pub use permission::{Scope as PermissionScope, Standing};
 pub use table::{Cursor, KeyRange, Table};
 pub use transaction::{Isolation, Mark, Part, RowUpdate, Transaction, WriteFailure};
 

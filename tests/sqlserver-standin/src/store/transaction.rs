@@ -155,6 +155,11 @@ impl Transaction {
         }
     }
 
+    /// When it began, UTC.
+    pub fn begin_utc(&self) -> Moment {
+        self.begin_time.plus_minutes(-self.instance.clock.offset_minutes())
+    }
+
     fn mark(&self) -> u64 {
         self.id | UNCOMMITTED
     }

@@ -14,13 +14,14 @@ use crate::value::{Col, SqlError, Typed, Val};
 /// Buffers of about this size go to the writer.
 const BUFFER: usize = 32 << 10;
 
-/// How an attention that interrupts a reply is acknowledged. Servers do both; clients must take both.
+/// How an attention that interrupts a reply is acknowledged. MS-TDS allows both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum AttentionStyle {
     /// The interrupted reply ends with the acknowledgement.
-    #[default]
     InReply,
-    /// The reply ends as if nothing had happened; the acknowledgement is a message of its own.
+    /// The reply ends as if nothing had happened; the acknowledgement is a message of its own. Microsoft's JDBC driver
+    /// counts on it: when its attention left before the end of the reply came, it waits for one message more.
+    #[default]
     Separate,
 }
 

@@ -152,6 +152,8 @@ impl SessionState {
         if let Some(f) = self.user_function(database.as_deref(), schema.as_deref(), &original)?
             && let FunctionBody::Scalar { returns, .. } = &f.body
         {
+            let home = self.home(database.as_deref())?;
+            self.need_permission("EXECUTE", &home, schema.as_deref().unwrap_or("dbo"), &original)?;
             let args = Self::function_arguments(&f, &c.name.join("."), &c.args)?;
             let args = args.iter().map(|a| self.compile(a, sc)).collect::<R<Vec<_>>>()?;
             let ty = self.type_of(returns)?;

@@ -38,7 +38,12 @@ impl SessionState {
         })?;
         self.tx()?.lock_table(&table, crate::store::Mode::SchemaModify)?;
         let mut def = (*table.def()).clone();
+        Self::may_alter_versioned(&def, action)?;
         match action {
+            AlterTable::Versioning(Some(wanted)) => {
+                self.turn_on_versions(&database, &table, wanted)
+            }
+            AlterTable::Versioning(None) => self.turn_off_versions(&database, &table),
             AlterTable::Add { columns, constraints, with_values, no_check } => {
                 if !columns.is_empty() {
                     self.alter_add(&database, &table, def, columns, *with_values, text)?;

@@ -1,6 +1,7 @@
 //! Keys, checks and foreign keys.
 
-use crate::exec::ddl::{made_up, parenthesised, too_many_clustered};
+use crate::exec::ddl::definition::definition;
+use crate::exec::ddl::{made_up, too_many_clustered};
 use std::sync::Arc;
 
 use crate::exec::R;
@@ -122,7 +123,7 @@ impl SessionState {
                     system_named: name.starts_with("CK__"),
                     name,
                     object_id: id,
-                    text: parenthesised(&check.text),
+                    text: definition(check),
                     column: column.as_deref().and_then(|c| def.ordinal(c)),
                     disabled: false,
                 });
@@ -145,7 +146,7 @@ impl SessionState {
                     system_named: name.is_none(),
                     name: name.clone().unwrap_or(made),
                     object_id: id,
-                    text: parenthesised(&value.text),
+                    text: definition(value),
                 });
                 Ok(())
             }

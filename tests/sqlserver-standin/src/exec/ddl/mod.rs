@@ -5,9 +5,11 @@ mod alter;
 mod alter_column;
 mod constraint;
 mod database;
+mod definition;
 mod index;
 mod object;
 mod table;
+mod temporal;
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use crate::exec::output::Output;
 use crate::exec::session::SessionState;
 use crate::exec::{R, Write};
 use crate::sql::ast::{DropKind, Stmt, StmtKind};
-use crate::store::{Grant, LoginDef, TableDef, fold_name, read, same_name, write};
+use crate::store::{Grant, LoginDef, PermissionScope, TableDef, fold_name, read, same_name, write};
 use crate::value::{SqlError, Ty, Typed, Val, assign, cast};
 
 /// A name for a constraint that was given none, as SQL Server makes them up.
@@ -58,6 +60,7 @@ pub(super) fn no_object(verb: &str, what: &str, name: &str) -> SqlError {
 
 impl SessionState {
     pub(crate) fn define(&mut self, s: &Stmt, out: &mut dyn Output) -> R<()> {
+        self.may_define(s)?;
         // Those that no transaction takes part in.
         match &s.kind {
             StmtKind::CreateDatabase { name, collation } => {
@@ -193,6 +196,13 @@ impl SessionState {
                     .into());
                 }
             }
+            StmtKind::AlterServerRole { member, add } => {
+                let mut logins = write(&self.instance.logins);
+                let Some(l) = logins.get_mut(&fold_name(member)) else {
+                    return Err(SqlError::new(15151, format!("Cannot add the server principal '{member}', because it does not exist or you do not have permission.")).into());
+                };
+                l.sysadmin = *add;
+            }
             StmtKind::AlterRole { name, member, add } => {
                 let mut objects = write(&database.objects);
                 let Some(role) =
@@ -239,6 +249,10 @@ impl SessionState {
             }
             StmtKind::Permission(p) => {
                 let mut objects = write(&database.objects);
+                if p.permission.contains('(') {
+                    return Err(SqlError::unknown("permissions on columns").into());
+                }
+                let permissions: Vec<&str> = p.permission.split(',').map(str::trim).collect();
                 for principal in &p.principals {
                     if !objects.principals.contains_key(&fold_name(principal))
                         && !read(&self.instance.logins).contains_key(&fold_name(principal))
@@ -248,18 +262,21 @@ impl SessionState {
                         );
                         return Err(SqlError::new(15151, m).into());
                     }
-                    objects.grants.retain(|g| {
-                        !(g.permission == p.permission
-                            && same_name(&g.object, &p.object)
-                            && same_name(&g.principal, principal))
-                    });
-                    if p.verb != "REVOKE" {
-                        objects.grants.push(Grant {
-                            permission: p.permission.clone(),
-                            object: p.object.clone(),
-                            principal: principal.clone(),
-                            deny: p.verb == "DENY",
+                    for permission in &permissions {
+                        let on = PermissionScope::parse(&p.object);
+                        objects.grants.retain(|g| {
+                            !(g.permission == *permission
+                                && PermissionScope::parse(&g.object) == on
+                                && same_name(&g.principal, principal))
                         });
+                        if p.verb != "REVOKE" {
+                            objects.grants.push(Grant {
+                                permission: (*permission).to_owned(),
+                                object: p.object.clone(),
+                                principal: principal.clone(),
+                                deny: p.verb == "DENY",
+                            });
+                        }
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! TRUNCATE, views and procedures, DROP, SELECT INTO.
 
 use crate::exec::ddl::no_object;
+use crate::exec::ddl::temporal::refuse_versioned;
 use std::sync::Arc;
 
 use crate::cdc;
@@ -20,6 +21,7 @@ impl SessionState {
             let m = format!("Cannot find the object \"{}\" because it does not exist or you do not have permissions.", name.join("."));
             SqlError::new(4701, m)
         })?;
+        refuse_versioned(&table.def(), "Truncate", name)?;
         let referenced = database.tables().iter().any(|t| {
             t.object_id != table.object_id
                 && t.def().foreign_keys.iter().any(|f| f.parent == table.object_id)
@@ -135,6 +137,7 @@ impl SessionState {
                     self.remove_temporary(&own);
                     return Ok(());
                 }
+                refuse_versioned(&table.def(), "Drop", name)?;
                 let referenced = database.tables().iter().any(|t| {
                     t.object_id != table.object_id
                         && t.def().foreign_keys.iter().any(|f| f.parent == table.object_id)

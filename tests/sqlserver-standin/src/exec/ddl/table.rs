@@ -1,6 +1,7 @@
 //! CREATE TABLE: columns, computed columns, defaults.
 
-use crate::exec::ddl::{order_indexes, parenthesised};
+use crate::exec::ddl::definition::definition;
+use crate::exec::ddl::{order_indexes, temporal};
 use std::sync::Arc;
 
 use crate::exec::R;
@@ -9,7 +10,9 @@ use crate::exec::node::Node;
 use crate::exec::scope::{Scope, Visible};
 use crate::exec::session::SessionState;
 use crate::sql::ast::{ColumnSpec, ConstraintSpec, KeySpec, TableSpec};
-use crate::store::{Column, Computed, Database, Identity, Table, TableDef, read, same_name};
+use crate::store::{
+    Column, Computed, Database, Generated, Identity, Table, TableDef, read, same_name,
+};
 use crate::value::{SqlError, Ty};
 
 impl SessionState {
@@ -19,7 +22,16 @@ impl SessionState {
             return Err(SqlError::exists(&own));
         }
         let def = self.build(&database, &schema, &own, spec)?;
-        self.add_table(&database, def).map(|_| ())
+        temporal::check_period(&def, spec)?;
+        let temporary = own.starts_with('#');
+        let table = self.add_table(&database, def)?;
+        match &spec.versioning {
+            Some(_) if temporary => {
+                Err(SqlError::unknown("a temporary table that keeps its versions"))
+            }
+            Some(wanted) => self.turn_on_versions(&database, &table, wanted),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn add_table(&mut self, database: &Arc<Database>, def: TableDef) -> R<Arc<Table>> {
@@ -130,7 +142,7 @@ impl SessionState {
             column.computed = c
                 .computed
                 .as_ref()
-                .map(|t| Computed { text: parenthesised(&t.text), persisted: c.persisted });
+                .map(|t| Computed { text: definition(t), persisted: c.persisted });
             return Ok(column);
         };
         let resolved = self.type_of(ty).map_err(|e| {
@@ -193,6 +205,14 @@ impl SessionState {
         column.collation = own
             .or_else(|| (default != self.instance.settings.collation).then_some(default))
             .filter(|_| text);
+        column.generated = c.generated.map(|start| match start {
+            true => Generated::RowStart,
+            false => Generated::RowEnd,
+        });
+        column.hidden = c.hidden;
+        if column.generated.is_some() && c.nullable.is_none() {
+            column.nullable = false;
+        }
         column.sparse = c.sparse;
         column.row_guid = c.row_guid;
         Ok(column)

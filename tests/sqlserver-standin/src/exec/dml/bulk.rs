@@ -10,6 +10,7 @@ use super::Target;
 use crate::exec::R;
 use crate::exec::output::Output;
 use crate::exec::session::SessionState;
+use crate::exec::temporal;
 use crate::exec::write::Writer;
 use crate::sql::ast::{Bulk, Insert, Stmt, StmtKind};
 use crate::value::{Col, Row, SqlError, Typed};
@@ -41,6 +42,9 @@ impl SessionState {
                     "The column \"{n}\" cannot be modified because it is either a computed column or is the result of a UNION operator."
                 );
                 return Err(SqlError::new(271, m));
+            }
+            if def.columns.get(at).is_some_and(|c| c.generated.is_some()) {
+                return Err(temporal::explicit(&def));
             }
             out.push(at);
         }

@@ -6,6 +6,7 @@ use super::Target;
 use super::output::OutputRows;
 use crate::exec::output::Output;
 use crate::exec::session::SessionState;
+use crate::exec::temporal;
 use crate::exec::{Count, Write};
 use crate::sql::ast::Delete;
 use crate::store::Key;
@@ -15,6 +16,11 @@ impl SessionState {
     pub(crate) fn delete(&mut self, d: &Delete, out: &mut dyn Output) -> Result<Count, Write> {
         let top = self.limit(d.top.as_ref())?;
         let (target, sc, tree, slot) = self.affected(&d.ctes, &d.target, &d.from)?;
+        self.may_change("DELETE", &target)?;
+        if d.condition.is_some() {
+            self.may_change("SELECT", &target)?;
+        }
+        temporal::not_history(&target.table.def(), "DELETE")?;
         let plan = self.output_plan(d.output.as_ref(), &target)?;
         let mut gone: Vec<(Key, Row)> = Vec::new();
         self.read_affected(tree, d.condition.as_ref(), &sc, slot, top, |_, key, row, _| {
@@ -39,6 +45,7 @@ impl SessionState {
         target: &Target,
         gone: &[(Key, Row)],
     ) -> Result<(), Write> {
+        self.keep_history(target, gone.iter().map(|(_, row)| row))?;
         for (key, row) in gone {
             self.tx()?.delete(&target.database, &target.table, key, row)?;
         }

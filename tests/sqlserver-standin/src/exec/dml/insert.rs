@@ -6,6 +6,7 @@ use super::output::OutputRows;
 use crate::exec::node::Env;
 use crate::exec::output::Output;
 use crate::exec::session::SessionState;
+use crate::exec::temporal;
 use crate::exec::{Count, R, Write};
 use crate::sql::ast::{Expr, Insert, InsertSource, SetExpr};
 use crate::value::{Col, Row, SqlError, Ty, Typed};
@@ -24,6 +25,7 @@ impl SessionState {
         if names.is_empty() {
             let all = def.columns.iter().enumerate().filter(|(_, c)| {
                 c.computed.is_none()
+                    && !c.hidden
                     && (default_all || c.ty != Ty::RowVersion)
                     && (c.identity.is_none() || identity_on && !names.is_empty())
             });
@@ -58,6 +60,9 @@ impl SessionState {
                 );
                 return Err(SqlError::new(544, m));
             }
+            if c.generated.is_some() {
+                return Err(temporal::explicit(&def));
+            }
             out.push(at);
         }
         if identity_on
@@ -81,6 +86,8 @@ impl SessionState {
         out: &mut dyn Output,
     ) -> Result<Count, Write> {
         let target = self.target(&i.target)?;
+        self.may_change("INSERT", &target)?;
+        temporal::not_history(&target.table.def(), "INSERT")?;
         let plan = self.output_plan(i.output.as_ref(), &target)?;
         let bulk = match &i.source {
             InsertSource::Bulk(b) => Some(b),

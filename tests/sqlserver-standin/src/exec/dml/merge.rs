@@ -44,6 +44,14 @@ impl SessionState {
             on,
             lateral: false,
         };
+        for (_, _, action) in &m.clauses {
+            let permission = match action {
+                MergeAction::Update(_) => "UPDATE",
+                MergeAction::Delete => "DELETE",
+                MergeAction::Insert { .. } => "INSERT",
+            };
+            self.may_change(permission, &target)?;
+        }
         let w = self.writer(&target)?;
         enum Do {
             Update(Vec<Set>),

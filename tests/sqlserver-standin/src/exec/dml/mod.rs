@@ -31,6 +31,11 @@ impl KeySlots {
         Self { key_slot: 0, alias: None, table: None, found: None }
     }
 
+    /// Whether this table of FROM is the one to be changed, as far as it can be told.
+    pub(crate) fn is_target(&self, table: &Table) -> bool {
+        self.found.is_none() && self.table == Some(table.object_id)
+    }
+
     pub(crate) fn take(&mut self, slot: usize, table: &Table, sc: &Scope<'_>) -> Option<usize> {
         if self.found.is_some() {
             return None;
@@ -89,6 +94,12 @@ impl SessionState {
             }
             _ => Err(SqlError::unknown("this target of a statement")),
         }
+    }
+
+    /// Error 229 when this session may not do that with the target's rows.
+    fn may_change(&self, permission: &str, target: &Target) -> R<()> {
+        let def = target.table.def();
+        self.need_permission(permission, &target.database, &def.schema, &def.name)
     }
 
     fn cte_scope<'a>(ctes: &Arc<Vec<Cte>>) -> Scope<'a> {

@@ -53,6 +53,7 @@ impl SessionState {
             nullable: false,
             filled: Filled::Client,
             collation: None,
+            hidden: false,
         };
         let sc = Scope::of(vec![
             visible("inserted", columns, 0),
@@ -71,7 +72,7 @@ impl SessionState {
                     };
                     let tables = sc.tables.borrow();
                     let Some(t) = tables.get(slot) else { continue };
-                    for (i, c) in t.columns.iter().enumerate() {
+                    for (i, c) in t.columns.iter().enumerate().filter(|(_, c)| !c.hidden) {
                         items.push(Node::column(0, slot, i, c.ty, c.nullable));
                         out.push(Col {
                             name: c.name.clone(),

@@ -10,6 +10,7 @@ use crate::exec::plan::QueryPlan;
 use crate::exec::run::QueryRun;
 use crate::exec::scope::Scope;
 use crate::exec::session::SessionState;
+use crate::exec::temporal;
 use crate::exec::write::Writer;
 use crate::exec::{Count, R, Write};
 use crate::sql::ast::{Assign, Expr, Update};
@@ -60,6 +61,9 @@ impl SessionState {
                         };
                         return Err(m);
                     }
+                    if c.generated.is_some() {
+                        return Err(temporal::fixed(&def));
+                    }
                     if c.identity.is_some() {
                         return Err(SqlError::new(
                             8102,
@@ -108,6 +112,11 @@ impl SessionState {
     pub(crate) fn update(&mut self, u: &Update, out: &mut dyn Output) -> Result<Count, Write> {
         let top = self.limit(u.top.as_ref())?;
         let (target, sc, tree, slot) = self.affected(&u.ctes, &u.target, &u.from)?;
+        self.may_change("UPDATE", &target)?;
+        if u.condition.is_some() || !u.set.iter().all(Assign::is_constant) {
+            self.may_change("SELECT", &target)?;
+        }
+        temporal::not_history(&target.table.def(), "UPDATE")?;
         let set = self.assignments(&u.set, &target, &sc, slot)?;
         let plan = self.output_plan(u.output.as_ref(), &target)?;
         let w = self.writer(&target)?;
@@ -172,6 +181,7 @@ impl SessionState {
         updates: &[RowUpdate],
         assigned: &[usize],
     ) -> Result<(), Write> {
+        self.keep_history(target, updates.iter().map(|u| &u.before))?;
         self.tx()?.update(&target.database, &target.table, updates, assigned)?;
         if w.has_foreign_keys() {
             for u in updates {

@@ -128,6 +128,15 @@ impl SessionState {
         } else {
             compiled.iter().map(|n| Typed::null(n.ty)).collect()
         };
+        if user.is_some() || schema.is_some_and(|s| s.eq_ignore_ascii_case("cdc")) {
+            let home = self.home(database.map(String::as_str))?;
+            let schema = schema.map_or("dbo", String::as_str);
+            if user.is_some() {
+                self.need_permission("SELECT", &home, schema, &own)?;
+            } else if !self.chained() {
+                catalog::may_read_changes(self, &home, &own)?;
+            }
+        }
         let lower = own.to_ascii_lowercase();
         let show = |columns: &[Col]| {
             let mut columns = offered_columns(columns);

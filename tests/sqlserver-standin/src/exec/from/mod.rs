@@ -89,6 +89,7 @@ pub(crate) fn offered(def: &TableDef) -> Vec<Offered> {
                 .as_deref()
                 .map(Collation::by_name)
                 .filter(|c| *c != Collation::default()),
+            hidden: c.hidden,
         })
         .collect()
 }
@@ -102,6 +103,7 @@ pub(super) fn offered_columns(columns: &[Col]) -> Vec<Offered> {
             nullable: c.nullable,
             filled: c.filled,
             collation: None,
+            hidden: false,
         })
         .collect()
 }
@@ -124,6 +126,9 @@ impl SessionState {
             None => self.db(),
         };
         database.check_online()?;
+        if database.id != self.db().id && !self.chained() {
+            self.standing_in(&database)?;
+        }
         if parts.next().is_some_and(|s| !s.is_empty()) {
             return Err(SqlError::unknown("linked servers"));
         }
@@ -207,6 +212,9 @@ impl SessionState {
                 match self.find(name)? {
                     Found::Table(database, table) => {
                         let def = table.def();
+                        if !keys.is_target(&table) {
+                            self.need_permission("SELECT", &database, &def.schema, &def.name)?;
+                        }
                         let own = name.last().cloned().unwrap_or_default();
                         let path = if alias.is_some() {
                             Vec::new()
@@ -232,7 +240,9 @@ impl SessionState {
                     }
                     Found::View { database, schema, text } => {
                         let (query, names) = Self::view_query(&text)?;
-                        let plan = self.in_database(&database, |s| {
+                        let own = name.last().map_or("", String::as_str);
+                        self.need_permission("SELECT", &database, &schema, own)?;
+                        let plan = self.in_view(&database, |s| {
                             let inner = Scope::inside(None, None);
                             s.query_in(&query, &inner)
                         })?;

@@ -125,6 +125,7 @@ impl SessionState {
         if let Some(module) =
             home.module(schema.as_deref().unwrap_or("dbo"), &own).filter(|m| m.kind == "P")
         {
+            self.need_permission("EXECUTE", &home, &module.schema, &module.name)?;
             return self.user_procedure(&module.text, &own, args, out);
         }
         let ended = self.atomic(|s| {
@@ -289,6 +290,7 @@ impl SessionState {
         }
         let settings = self.settings.clone();
         self.push_frame();
+        self.frame().owned = true;
         for (n, ty, v) in &variables {
             self.declare(n, *ty, v.clone());
         }

@@ -129,13 +129,16 @@ impl Parser<'_> {
             "SERVER" if self.is_at(1, "ROLE") => {
                 self.next();
                 self.next();
-                self.ident()?;
-                if !self.take("ADD") {
+                let role = self.ident()?;
+                if !role.eq_ignore_ascii_case("sysadmin") {
+                    return self.unknown("server roles other than sysadmin");
+                }
+                let add = self.take("ADD");
+                if !add {
                     self.need("DROP")?;
                 }
                 self.need("MEMBER")?;
-                self.ident()?;
-                Ok(StmtKind::Ignored)
+                Ok(StmtKind::AlterServerRole { member: self.ident()?, add })
             }
             "USER" => {
                 self.next();

@@ -24,7 +24,7 @@ impl Parser<'_> {
                 {
                     constraints.push(self.constraint(None)?);
                 } else if self.is("PERIOD") {
-                    return self.unknown("temporal tables");
+                    return self.unknown("a period that is added later");
                 } else {
                     columns.push(self.column(&mut indexes)?);
                 }
@@ -51,7 +51,7 @@ impl Parser<'_> {
                 return Ok(AlterTable::DropColumns(names, if_exists));
             }
             if self.is("PERIOD") {
-                return self.unknown("temporal tables");
+                return self.unknown("DROP PERIOD");
             }
             self.take("CONSTRAINT");
             let if_exists = self.take_all(&["IF", "EXISTS"]);
@@ -110,7 +110,10 @@ impl Parser<'_> {
                 self.skip_parentheses()?;
                 return Ok(AlterTable::Ignored);
             }
-            return self.unknown("temporal tables");
+            if self.is_sym_at(0, "(") && self.is_at(1, "SYSTEM_VERSIONING") {
+                return Ok(AlterTable::Versioning(self.versioning()?));
+            }
+            return self.unknown("this option of ALTER TABLE ... SET");
         }
         if self.is_any(&["ENABLE", "DISABLE"]) && self.is_at(1, "CHANGE_TRACKING") {
             self.next();

@@ -16,8 +16,13 @@ impl Parser<'_> {
             "TABLE" => {
                 self.next();
                 let name = self.name()?;
-                let spec = self.table_body(name)?;
+                let mut spec = self.table_body(name)?;
                 self.table_options()?;
+                if self.is("WITH") && self.is_at(2, "SYSTEM_VERSIONING") {
+                    self.next();
+                    spec.versioning = self.versioning()?;
+                    self.table_options()?;
+                }
                 Ok(StmtKind::CreateTable(Box::new(spec)))
             }
             "UNIQUE" | "CLUSTERED" | "NONCLUSTERED" | "INDEX" => {

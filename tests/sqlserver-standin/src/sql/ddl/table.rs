@@ -2,6 +2,7 @@
 
 use crate::sql::ast::{
     ColumnSpec, ConstraintSpec, ForeignSpec, IndexSpec, KeySpec, Name, RefAction, TableSpec,
+    Versioning,
 };
 use crate::sql::lexer::Tok;
 use crate::sql::parser::{Parsed, Parser};
@@ -20,11 +21,11 @@ impl Parser<'_> {
                 self.next();
                 self.next();
             } else if self.is("WITH") && self.is_sym_at(1, "(") {
-                if self.is_at(2, "SYSTEM_VERSIONING")
-                    || self.is_at(2, "MEMORY_OPTIMIZED")
-                    || self.is_at(2, "LEDGER")
-                {
-                    return self.unknown("temporal, memory-optimised and ledger tables");
+                if self.is_at(2, "SYSTEM_VERSIONING") {
+                    return Ok(());
+                }
+                if self.is_at(2, "MEMORY_OPTIMIZED") || self.is_at(2, "LEDGER") {
+                    return self.unknown("memory-optimised and ledger tables");
                 }
                 self.next();
                 self.skip_parentheses()?;
@@ -39,10 +40,53 @@ impl Parser<'_> {
         }
     }
 
+    /// `(SYSTEM_VERSIONING = ON [(HISTORY_TABLE = a.b, ...)] | OFF)`
+    pub(super) fn versioning(&mut self) -> Parsed<Option<Versioning>> {
+        self.need_sym("(")?;
+        self.need("SYSTEM_VERSIONING")?;
+        self.need_sym("=")?;
+        let mut found = Versioning::default();
+        if self.take("OFF") {
+            self.need_sym(")")?;
+            return Ok(None);
+        }
+        self.need("ON")?;
+        if self.take_sym("(") {
+            loop {
+                if self.take("HISTORY_TABLE") {
+                    self.need_sym("=")?;
+                    found.history = Some(self.name()?);
+                } else if self.take("DATA_CONSISTENCY_CHECK") {
+                    self.need_sym("=")?;
+                    if !self.take("OFF") {
+                        self.need("ON")?;
+                    }
+                } else {
+                    return self.unknown("this option of SYSTEM_VERSIONING");
+                }
+                if !self.take_sym(",") {
+                    break;
+                }
+            }
+            self.need_sym(")")?;
+        }
+        if self.is_sym(",") {
+            return self.unknown("options beside SYSTEM_VERSIONING");
+        }
+        self.need_sym(")")?;
+        Ok(Some(found))
+    }
+
     /// `( column ..., constraint ... )`
     pub(in crate::sql) fn table_body(&mut self, name: Name) -> Parsed<TableSpec> {
-        let mut spec =
-            TableSpec { name, columns: Vec::new(), constraints: Vec::new(), indexes: Vec::new() };
+        let mut spec = TableSpec {
+            name,
+            columns: Vec::new(),
+            constraints: Vec::new(),
+            indexes: Vec::new(),
+            period: None,
+            versioning: None,
+        };
         if self.is("AS") {
             return self.unknown("this kind of table");
         }
@@ -56,7 +100,14 @@ impl Parser<'_> {
                 let index = self.inline_index(&spec.name, None)?;
                 spec.indexes.push(index);
             } else if self.is("PERIOD") && self.is_at(1, "FOR") {
-                return self.unknown("temporal tables");
+                self.next();
+                self.next();
+                self.need("SYSTEM_TIME")?;
+                self.need_sym("(")?;
+                let start = self.ident()?;
+                self.need_sym(",")?;
+                spec.period = Some((start, self.ident()?));
+                self.need_sym(")")?;
             } else {
                 let c = self.column(&mut spec.indexes)?;
                 spec.columns.push(c);
@@ -109,7 +160,14 @@ impl Parser<'_> {
                 c.row_guid = true;
             } else if self.take("PERSISTED") {
                 c.persisted = true;
-            } else if self.take_all(&["NOT", "FOR", "REPLICATION"]) || self.take("HIDDEN") {
+            } else if self.take_all(&["NOT", "FOR", "REPLICATION"]) {
+            } else if self.take_all(&["GENERATED", "ALWAYS", "AS", "ROW"]) {
+                let start = self.take("START");
+                if !start {
+                    self.need("END")?;
+                }
+                c.generated = Some(start);
+                c.hidden = self.take("HIDDEN");
             } else if self.is_any(&[
                 "CONSTRAINT",
                 "DEFAULT",
@@ -129,12 +187,8 @@ impl Parser<'_> {
                 self.next();
                 let index = self.inline_index(&Vec::new(), Some(&c.name.clone()))?;
                 indexes.push(index);
-            } else if self.is("MASKED")
-                || self.is("ENCRYPTED")
-                || self.is("GENERATED")
-                || self.is("FILESTREAM")
-            {
-                return self.unknown("masked, encrypted, generated and FILESTREAM columns");
+            } else if self.is_any(&["MASKED", "ENCRYPTED", "GENERATED", "FILESTREAM"]) {
+                return self.unknown("masked, encrypted, ledger and FILESTREAM columns");
             } else {
                 return Ok(c);
             }
