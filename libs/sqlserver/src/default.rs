@@ -25,7 +25,8 @@ pub fn parse(definition: &str, ty: &ColumnType) -> Option<Value> {
         ColumnType::TinyInt => text.parse::<u8>().ok().map(|n| Value::I16(i16::from(n))),
         ColumnType::SmallInt => text.parse().ok().map(Value::I16),
         ColumnType::Int => text.parse().ok().map(Value::I32),
-        ColumnType::BigInt => text.parse().ok().map(Value::I64),
+        // what is too large for an int is a decimal to SQL Server, which shows its point: `((3147483648.))`
+        ColumnType::BigInt => text.strip_suffix('.').unwrap_or(text).parse().ok().map(Value::I64),
         ColumnType::Real => {
             number(text)?.parse().ok().filter(|n: &f32| n.is_finite()).map(Value::F32)
         }
@@ -159,6 +160,8 @@ mod tests {
         let cases: Vec<(&str, ColumnType, Option<Value>)> = vec![
             ("((1))", ColumnType::Int, Some(Value::I32(1))),
             ("((-1))", ColumnType::BigInt, Some(Value::I64(-1))),
+            ("((3147483648.))", ColumnType::BigInt, Some(Value::I64(3_147_483_648))),
+            ("((1.5))", ColumnType::BigInt, None),
             ("((1))", ColumnType::Bit, Some(Value::Bool(true))),
             ("((255))", ColumnType::TinyInt, Some(Value::I16(255))),
             ("((256))", ColumnType::TinyInt, None),

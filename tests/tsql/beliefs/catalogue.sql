@@ -24,7 +24,7 @@ SELECT name, temporal_type, temporal_type_desc FROM sys.tables WHERE name LIKE '
 --> v|2|SYSTEM_VERSIONED_TEMPORAL_TABLE
 --> v_old|1|HISTORY_TABLE
 GO
-INSERT INTO dbo.v VALUES (1, 1); SELECT * FROM dbo.v; SELECT b FROM dbo.v
+INSERT INTO dbo.v VALUES (1, 1); SELECT * FROM dbo.v; SELECT CONVERT(varchar(30), b, 121) FROM dbo.v
 --> 1|1
 --> 9999-12-31 23:59:59.9999999
 GO
