@@ -1,6 +1,6 @@
 """One set of statements through one client of somebody else's; prints what came back as JSON.
 
-python judge.py CLIENT ENCRYPTION PORT PASSWORD DATABASE CERTIFICATE
+python judge.py CLIENT ENCRYPTION HOST PORT PASSWORD DATABASE CERTIFICATE
 """
 import datetime
 import decimal
@@ -9,8 +9,7 @@ import sys
 import time
 import uuid
 
-client, encryption, port, password, database, certificate = sys.argv[1:7]
-host = "localhost"
+client, encryption, host, port, password, database, certificate = sys.argv[1:8]
 
 
 def connect(secret=password):

@@ -8,6 +8,8 @@ pub const KAFKA_BOOTSTRAP: &str = "KAFKA_BOOTSTRAP";
 pub const SCHEMA_REGISTRY_URL: &str = "SCHEMA_REGISTRY_URL";
 /// Point the tests at a SQL Server that runs already: `sqlserver://sa:password@host:port`.
 pub const SQLSERVER: &str = "CAUSEWAY_TEST_SQLSERVER";
+/// The certificate (a PEM file) of the server that [`SQLSERVER`] names, for clients that want to know it.
+pub const SQLSERVER_CERTIFICATE: &str = "CAUSEWAY_TEST_SQLSERVER_CERTIFICATE";
 /// A folder in which each stand-in leaves the SQL texts that it was sent; see `scripts/tsql-check.sh`.
 pub const SQL_LOG: &str = "CAUSEWAY_SQL_LOG";
 
