@@ -67,7 +67,7 @@ impl Default for Config {
             signals: SignalsConfig::default(),
             snapshot: SnapshotConfig::default(),
             transaction: TransactionConfig::default(),
-            transaction_index: true,
+            transaction_index: false,
             transaction_metadata: false,
         }
     }

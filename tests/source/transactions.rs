@@ -163,6 +163,7 @@ fn insert(table: &str, from: i32, rows: i32) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_is_named_by_the_entry_of_its_transaction() {
     let mut rig = Rig::new("index").await;
+    rig.set("source.transaction_index", true);
     rig.table("a", COLUMNS).await;
     rig.table("b", COLUMNS).await;
     rig.table(
@@ -246,6 +247,7 @@ async fn a_large_transaction_has_one_end_however_often_the_source_dies_inside_it
     rig.table("a", COLUMNS).await;
     rig.table("b", COLUMNS).await;
     rig.set("source.transaction.max_bytes", 1_000);
+    rig.set("source.transaction_index", true);
     rig.set("source.transaction_metadata", true);
     let mut source = rig.start();
     source.ready(LIMIT).await.unwrap();
@@ -306,7 +308,6 @@ async fn an_index_that_begins_later_says_what_it_does_not_speak_of() {
     let mut rig = Rig::new("later").await;
     rig.table("a", COLUMNS).await;
     rig.table("quiet", COLUMNS).await;
-    rig.set("source.transaction_index", false);
     rig.exec("INSERT INTO dbo.a VALUES (1, 1, N'n'); INSERT INTO dbo.quiet VALUES (1, 1, N'n')")
         .await;
     let mut source = rig.start();
