@@ -221,11 +221,12 @@ fn same(record: &mut Record) {
     }
     let read = value.get("op").is_some_and(|op| op == "r");
     let Some(source) = value.get_mut("source").and_then(Json::as_object_mut) else { return };
-    for name in ["version", "name"] {
+    // Debezium takes the time at which a transaction began for that of its end.
+    for name in ["version", "name", "ts_ms", "ts_us", "ts_ns"] {
         source.remove(name);
     }
     if read {
-        for name in ["ts_ms", "ts_us", "ts_ns", "commit_lsn", "change_lsn", "snapshot"] {
+        for name in ["commit_lsn", "change_lsn", "snapshot"] {
             source.remove(name);
         }
     }

@@ -44,7 +44,6 @@ async fn prepare(both: &mut Both, history: &History) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes under load: make conformance"]
 async fn the_records_are_debeziums() -> Result<()> {
     compare(
         "peer",
