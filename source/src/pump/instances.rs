@@ -281,7 +281,13 @@ impl Pump {
     ) -> Result<(), SourceError> {
         let Some(entry) = self.tables.get(number) else { return Ok(()) };
         let id = entry.active.id().clone();
-        if added.is_empty() || !is_copied || self.shared.config.is_signal_table(&id) {
+        let config = &self.shared.config;
+        if added.is_empty()
+            || !is_copied
+            || config.is_signal_table(&id)
+            // Debezium does not read them, and its events are wanted one by one.
+            || config.debezium_strict
+        {
             return Ok(());
         }
         let has_value: Vec<String> = added
