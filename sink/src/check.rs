@@ -1,5 +1,7 @@
 //! What is wrong before anything is written: one list, each line with what mends it.
 
+use std::time::Duration;
+
 use causeway_kafka::{Admin, Registry, topic};
 use causeway_postgres::{Client, PostgresError, catalog};
 use causeway_service::exit::chain_line;
@@ -15,6 +17,26 @@ pub struct Finding {
     pub what: String,
     /// What is wrong and how to mend it; none when it is right.
     pub problem: Option<String>,
+    /// Whether the connection was lost while it was looked at, so that nothing is known of it yet.
+    pub cut_off: bool,
+}
+
+/// How often a start looks again when its connection is lost while it looks.
+const LOOKS: usize = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// As [`check`], and again when PostgreSQL went away in the middle: that is an outage, and no fault of the
+/// configuration. A PostgreSQL that does not answer at all may be either, and is a finding.
+pub async fn check_at_start(parts: &Parts) -> Vec<Finding> {
+    let mut findings = check(parts).await;
+    for _ in 1..LOOKS {
+        if !findings.iter().any(|finding| finding.cut_off) {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        findings = check(parts).await;
+    }
+    findings
 }
 
 /// Looks at everything that the sink needs. Writes nothing.
@@ -77,7 +99,10 @@ async fn table(
     let problems = match looked.await {
         Ok(Some(plan)) => plan.problems,
         Ok(None) => table::names_too_long(&shape).collect(),
-        Err(error) => vec![chain_line(&error)],
+        Err(error) => {
+            findings.push(failed(&what, &error));
+            return;
+        }
     };
     findings.push(if problems.is_empty() {
         right(&what)
@@ -124,7 +149,7 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) -> Option<Client> 
                 parts.postgres.database, parts.postgres.user
             ),
         ),
-        Err(error) => wrong(may_create, chain_line(&error)),
+        Err(error) => failed(may_create, &error),
     });
     for schema in parts.postgres.schemas.values() {
         let what = format!("the user may create tables in schema {schema}");
@@ -144,16 +169,21 @@ async fn postgres(parts: &Parts, findings: &mut Vec<Finding>) -> Option<Client> 
                 ),
             )),
             Ok(_) => findings.push(right(&what)),
-            Err(error) => findings.push(wrong(&what, chain_line(&error))),
+            Err(error) => findings.push(failed(&what, &error)),
         }
     }
     Some(client)
 }
 
 fn right(what: &str) -> Finding {
-    Finding { what: what.to_owned(), problem: None }
+    Finding { what: what.to_owned(), problem: None, cut_off: false }
 }
 
 fn wrong(what: &str, problem: String) -> Finding {
-    Finding { what: what.to_owned(), problem: Some(problem) }
+    Finding { what: what.to_owned(), problem: Some(problem), cut_off: false }
+}
+
+/// A question that PostgreSQL did not answer, though it had been reached.
+fn failed(what: &str, error: &PostgresError) -> Finding {
+    Finding { cut_off: error.is_transient(), ..wrong(what, chain_line(error)) }
 }

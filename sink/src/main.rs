@@ -10,7 +10,7 @@ use causeway_service::{
 };
 use causeway_sink::{
     Config,
-    check::{Finding, check},
+    check::{Finding, check, check_at_start},
     dlq::{self, Filter, Status},
     pause,
     replay::replay,
@@ -259,7 +259,7 @@ async fn run(parts: Parts, watched: causeway_observability::Config) -> anyhow::R
     // First of all: who is told to stop while it still looks around ends with 0, too.
     let stop = shutdown::token().usage("listen for signals")?;
     let findings = tokio::select! {
-        findings = check(&parts) => findings,
+        findings = check_at_start(&parts) => findings,
         () = stop.cancelled() => return Ok(Code::Done),
     };
     refuse(&findings)?;
