@@ -20,6 +20,7 @@ mod raw;
 mod reconcile;
 mod result;
 mod sink;
+mod standin;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -75,22 +76,23 @@ async fn run(args: &Args) -> Result<()> {
         return Box::pin(peers::run(options)).await;
     }
     let mut results = Results::default();
-    if "avro".starts_with(&args.only) || args.only.starts_with("avro") {
+    let wanted = |parts: &[&str]| parts.iter().any(|part| is_wanted(part, &args.only));
+    if wanted(&["avro"]) {
         avro::run(&mut results)?;
     }
-    if ["sink", "raw", ""]
-        .iter()
-        .any(|part| *part == args.only || !part.is_empty() && args.only.starts_with(part))
-    {
+    if wanted(&["sink", "raw"]) {
         let rows = u32::try_from(args.rows).context("fewer rows than four billion")?;
         Box::pin(sink::run(&mut results, sink::Size { rows, grow: args.grow })).await?;
     }
-    let reconcile = args.only.starts_with("reconcile") || args.only.starts_with("reladiff");
-    if args.only.is_empty() || reconcile {
+    if wanted(&["reconcile", "reladiff"]) {
         let peers = args.reladiff || args.only.starts_with("reladiff");
         Box::pin(reconcile::run(&mut results, args.reconcile_rows, peers)).await?;
     }
-    if !reconcile && !["avro", "sink", "raw"].iter().any(|part| args.only.starts_with(part)) {
+    if wanted(&["standin.read2", "standin.changes", "standin.memory"]) {
+        Box::pin(standin::run(&mut results)).await?;
+    }
+    // `standin.read` is the limit of what it measures.
+    if wanted(&["standin.read", "source", "pipeline"]) {
         Box::pin(pipeline::run(&mut results, args.rows, &args.only)).await?;
     }
     results.keep(&args.only);
@@ -102,4 +104,9 @@ async fn run(args: &Args) -> Result<()> {
     print!("{}", results.table());
     println!("written to {}", args.json.display());
     Ok(())
+}
+
+/// Whether figures whose name starts with `only` are among those whose name is `part` or starts with it.
+fn is_wanted(part: &str, only: &str) -> bool {
+    part.starts_with(only) || only.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'))
 }
