@@ -19,10 +19,10 @@ test: tools ## All tests, with real servers; ARGS="--test e2e -- snapshot" runs 
 	$(CARGO) build --release --workspace --all-targets
 	@scripts/test.sh $(ARGS)
 
-conformance: tools ## The long tests: a million rows in bounded memory, tiberius' own tests, all of Debezium's
+conformance: tools ## The long tests: a million rows in bounded memory, stress, tiberius' own tests, all of Debezium's
 	$(CARGO) build --release --workspace --all-targets
 	@CAUSEWAY_MEMORY_ROWS=1000000 scripts/test.sh --test e2e -- memory --nocapture
-	@scripts/test.sh --test reconcile --test peers --test sink -- --ignored
+	@scripts/test.sh --test reconcile --test peers --test sink --test e2e -- --ignored
 	@tests/tiberius-suite/run
 	@tests/debezium-suite/run all
 
