@@ -75,6 +75,8 @@ async fn stress(duration: Duration) {
         committed: AtomicU64::new(0),
         rolled_back: AtomicU64::new(0),
         refused: AtomicU64::new(0),
+        added: AtomicU64::new(0),
+        recorded: AtomicU64::new(0),
     });
     let mut tasks = JoinSet::new();
     for writer in 0..WRITERS {
@@ -88,8 +90,14 @@ async fn stress(duration: Duration) {
     let mut random = Random::new(seed ^ 200);
     let end = Instant::now() + duration;
     let (mut kills, mut signals) = (0, 0);
-    while Instant::now() < end {
+    // On a busy machine it goes on until enough was done.
+    while Instant::now() < end || !load.is_enough() || kills < 2 {
+        assert!(Instant::now() < end + LIMIT, "seed {seed}: the load does too little");
         tokio::time::sleep(Duration::from_millis(random.between(500, 2_500))).await;
+        // Nothing but we ends them.
+        for process in [&mut source, &mut sink] {
+            process.must_run().unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        }
         match random.below(5) {
             0 | 1 => {
                 source.kill9();
@@ -111,12 +119,10 @@ async fn stress(duration: Duration) {
                 }
                 let ended =
                     process::run("causeway-source", &args, pipeline.path(), LIMIT).await.unwrap();
-                assert_eq!(ended.code, 0, "{}", ended.stderr);
+                assert_eq!(ended.code, 0, "seed {seed}: {}", ended.stderr);
                 signals += 1;
             }
         }
-        source.must_run().unwrap();
-        sink.must_run().unwrap();
     }
     load.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.join_next().await {
@@ -132,10 +138,7 @@ async fn stress(duration: Duration) {
         load.refused.load(Ordering::Relaxed),
         states.len(),
     );
-    // Else nothing was proved.
-    assert!(load.committed.load(Ordering::Relaxed) > 100, "seed {seed}: too few transactions");
-    assert!(load.rolled_back.load(Ordering::Relaxed) > 10, "seed {seed}: too few rollbacks");
-    assert!(columns > 0 && kills > 1, "seed {seed}: {columns} columns, {kills} kills");
+    // Else nothing is proved.
     let different: BTreeSet<_> = states.iter().map(|state| &state.tables).collect();
     assert!(different.len() >= 3, "seed {seed}: {} different states", different.len());
 

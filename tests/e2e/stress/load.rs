@@ -30,6 +30,10 @@ pub(super) struct Load {
     pub(super) rolled_back: AtomicU64,
     /// Ended by the server: a deadlock, a key that exists.
     pub(super) refused: AtomicU64,
+    /// Columns that were added.
+    pub(super) added: AtomicU64,
+    /// States that were recorded.
+    pub(super) recorded: AtomicU64,
 }
 
 /// What every version of a table has: `v`, `code` and `note`.
@@ -47,6 +51,17 @@ pub(super) struct State {
 impl Load {
     async fn client(&self) -> Client {
         self.sqlserver.client(&self.db).await.unwrap()
+    }
+
+    /// True when so much was done that the comparisons afterwards say something.
+    pub(super) fn is_enough(&self) -> bool {
+        let least = [
+            (&self.committed, 200),
+            (&self.rolled_back, 20),
+            (&self.added, 1),
+            (&self.recorded, 4),
+        ];
+        least.iter().all(|(done, least)| done.load(Ordering::Relaxed) >= *least)
     }
 
     fn stopped(&self) -> bool {
@@ -163,6 +178,7 @@ pub(super) async fn alter(load: std::sync::Arc<Load>, mut random: Random) -> usi
                 continue;
             }
             columns.push((table, number));
+            load.added.fetch_add(1, Ordering::Relaxed);
         }
         let (table, number) = *random.pick(&columns);
         let (value, rest) = (random.below(1_000), random.below(5));
@@ -184,7 +200,10 @@ pub(super) async fn record(load: std::sync::Arc<Load>) -> Vec<State> {
         tokio::time::sleep(RECORD).await;
         mark += 1;
         match state(&mut client, mark).await {
-            Ok(state) => states.push(state),
+            Ok(state) => {
+                states.push(state);
+                load.recorded.fetch_add(1, Ordering::Relaxed);
+            }
             // A deadlock with a writer, who may have been first.
             Err(_) => {
                 load.refused.fetch_add(1, Ordering::Relaxed);
