@@ -3,8 +3,9 @@
 //! Afterwards the two sides are equal by the reconciler and by plain queries, and the topics, replayed into
 //! an empty model, give what the source held at many commits in between, not only at the end.
 //!
-//! The seed is made up and printed; `CAUSEWAY_STRESS_SEED` sets it. It gives the same statements again, not
-//! the same order among the writers.
+//! The seed of the long form is made up, that of the short one is always the same, so that a failure is not about
+//! the statements; both are printed, and `CAUSEWAY_STRESS_SEED` sets them. A seed gives the same statements again,
+//! not the same order among the writers.
 
 mod load;
 mod replay;
@@ -30,28 +31,28 @@ const TABLES: [&str; 5] = ["t0", "t1", "t2", "t3", "marks"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_stress_the_topics_tell_every_state_and_the_copy_is_equal() {
-    stress(Duration::from_secs(15)).await;
+    stress(Duration::from_secs(15), Some(8)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "make conformance"]
 async fn under_long_stress_the_topics_tell_every_state_and_the_copy_is_equal() {
-    stress(Duration::from_secs(75)).await;
+    stress(Duration::from_secs(75), None).await;
 }
 
-fn seed() -> u64 {
+fn seed(usual: Option<u64>) -> u64 {
     const NAME: &str = "CAUSEWAY_STRESS_SEED";
     match env::var(NAME) {
         Some(text) => text.parse().unwrap_or_else(|_| panic!("{NAME} is a number")),
-        None => {
+        None => usual.unwrap_or_else(|| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
             u64::from(now.subsec_nanos()) + now.as_secs() % 100_000 * 1_000_000_000
-        }
+        }),
     }
 }
 
-async fn stress(duration: Duration) {
-    let seed = seed();
+async fn stress(duration: Duration, usual: Option<u64>) {
+    let seed = seed(usual);
     println!("stress: CAUSEWAY_STRESS_SEED={seed}, {duration:?} of load");
     let servers = Servers::get().await;
     let mut pipeline = servers.pipeline("stress").await;
