@@ -14,6 +14,7 @@ mod memory;
 mod repair;
 mod restart;
 mod snapshot;
+mod transactions;
 
 use std::time::Duration;
 
