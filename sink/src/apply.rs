@@ -39,7 +39,7 @@ pub struct Batch {
 
 impl Batch {
     /// The newest commit in it.
-    fn source(&self) -> Option<(Lsn, SystemTime)> {
+    pub(crate) fn source(&self) -> Option<(Lsn, SystemTime)> {
         let newest = self.changes.iter().max_by_key(|change| change.commit_lsn)?;
         let ms = u64::try_from(newest.commit_ms).ok()?;
         Some((newest.commit_lsn?, SystemTime::UNIX_EPOCH + Duration::from_millis(ms)))
@@ -100,7 +100,7 @@ impl Applier {
         }
         match attempt {
             Ok(refused) => {
-                self.measure(batch, began, start);
+                measure(&self.pipeline, batch, began, start);
                 Ok(refused)
             }
             Err(error) => {
@@ -158,6 +158,12 @@ impl Applier {
         };
         let mut outcome = Outcome::default();
         let written = async {
+            if isolated {
+                // A constraint that is checked at the end would fail the commit, and say nothing of which record
+                // it was: here it is checked with each statement.
+                let at_once = "SET CONSTRAINTS ALL IMMEDIATE";
+                client.run("have constraints checked at once", at_once).await?;
+            }
             // Letters are locked before rows, here and by a replay, so that the two never wait crosswise.
             outcome.held = self.open.hold(client, &self.pipeline, &batch.changes).await?;
             batch.refusals.iter().for_each(|refusal| outcome.refuse(refusal.clone()));
@@ -209,52 +215,50 @@ impl Applier {
     fn fenced(&self) -> SinkError {
         SinkError::Fenced { pipeline: self.pipeline.clone(), epoch: self.epoch }
     }
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "a histogram of batch sizes")]
-    fn measure(&self, batch: &Batch, began: Instant, start: SystemTime) {
-        names::BATCHES.add(1, &[]);
-        names::BATCH_ROWS.record(batch.changes.len() as f64, &[]);
-        names::APPLY_SECONDS.record(began.elapsed().as_secs_f64(), &[]);
-        for slice in slices(&batch.changes) {
-            let table = slice.shape.source.to_string();
-            let (mut puts, mut deletes) = (0, 0);
-            for change in slice.changes {
-                match change.action {
-                    Action::Put(_) => puts += 1,
-                    Action::Delete => deletes += 1,
-                }
-            }
-            for (operation, count) in [("upsert", puts), ("delete", deletes)] {
-                if count > 0 {
-                    names::ROWS_APPLIED.add(count, &[("table", &table), ("operation", operation)]);
-                }
+/// The figures and the traces of a batch that is applied.
+#[expect(clippy::cast_precision_loss, reason = "a histogram of batch sizes")]
+pub(crate) fn measure(pipeline: &str, batch: &Batch, began: Instant, start: SystemTime) {
+    names::BATCHES.add(1, &[]);
+    names::BATCH_ROWS.record(batch.changes.len() as f64, &[]);
+    names::APPLY_SECONDS.record(began.elapsed().as_secs_f64(), &[]);
+    for slice in slices(&batch.changes) {
+        let table = slice.shape.source.to_string();
+        let (mut puts, mut deletes) = (0, 0);
+        for change in slice.changes {
+            match change.action {
+                Action::Put(_) => puts += 1,
+                Action::Delete => deletes += 1,
             }
         }
-        let streamed = batch.changes.iter().filter(|change| !change.snapshot);
-        if let Some(age) = streamed.filter_map(Change::age_seconds).reduce(f64::max) {
-            names::LATENCY_SECONDS.record(age, &[]);
-            names::LAG_SECONDS.set(age, &[]);
+        for (operation, count) in [("upsert", puts), ("delete", deletes)] {
+            if count > 0 {
+                names::ROWS_APPLIED.add(count, &[("table", &table), ("operation", operation)]);
+            }
         }
-        // Only sampled transactions carry a context, and each is one trace however many rows it has.
-        let mut seen = std::collections::HashSet::new();
-        for change in &batch.changes {
-            if change.message.headers.is_empty() {
-                continue;
-            }
-            let headers = change
-                .message
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_slice()));
-            let Some(parent) = context::extract(headers) else { continue };
-            if seen.insert(parent.trace_id()) {
-                let attributes = [
-                    ("causeway.pipeline", self.pipeline.clone()),
-                    ("db.collection.name", change.shape.source.to_string()),
-                    ("causeway.batch.rows", batch.changes.len().to_string()),
-                ];
-                context::apply_span(&parent, start, &attributes).end();
-            }
+    }
+    let streamed = batch.changes.iter().filter(|change| !change.snapshot);
+    if let Some(age) = streamed.filter_map(Change::age_seconds).reduce(f64::max) {
+        names::LATENCY_SECONDS.record(age, &[]);
+        names::LAG_SECONDS.set(age, &[]);
+    }
+    // Only sampled transactions carry a context, and each is one trace however many rows it has.
+    let mut seen = std::collections::HashSet::new();
+    for change in &batch.changes {
+        if change.message.headers.is_empty() {
+            continue;
+        }
+        let headers =
+            change.message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let Some(parent) = context::extract(headers) else { continue };
+        if seen.insert(parent.trace_id()) {
+            let attributes = [
+                ("causeway.pipeline", pipeline.to_owned()),
+                ("db.collection.name", change.shape.source.to_string()),
+                ("causeway.batch.rows", batch.changes.len().to_string()),
+            ];
+            context::apply_span(&parent, start, &attributes).end();
         }
     }
 }
@@ -263,7 +267,7 @@ fn stage(stage: &str, began: Instant) {
     names::STAGE_SECONDS.record(began.elapsed().as_secs_f64(), &[("stage", stage)]);
 }
 
-fn stop(refusal: &Refusal) -> SinkError {
+pub(crate) fn stop(refusal: &Refusal) -> SinkError {
     SinkError::DeadLetter {
         topic: refusal.message.topic.to_string(),
         partition: refusal.message.partition,

@@ -79,6 +79,8 @@ pub struct Change {
     pub snapshot: bool,
     /// Commit of its transaction.
     pub commit_lsn: Option<Lsn>,
+    /// Its own place in the source's log.
+    pub change_lsn: Option<Lsn>,
     /// When its transaction was committed, in milliseconds since 1970; 0 when unknown.
     pub commit_ms: i64,
     /// The record itself: what a dead letter keeps.

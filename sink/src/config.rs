@@ -27,8 +27,29 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Seconds between two looks for new topics.
     pub discover_seconds: u64,
+    /// What a reader of the target sees together.
+    pub apply: ApplyConfig,
     /// What is different for some tables.
     pub tables: Vec<TableRule>,
+}
+
+/// What a reader of the target sees together.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApplyConfig {
+    /// Rows, or whole source transactions.
+    pub consistency: Consistency,
+}
+
+/// What is kept whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Each row is right, and in the order of its key. Fastest.
+    #[default]
+    Row,
+    /// Source transactions, in commit order: by the transaction index that the source writes.
+    Transaction,
 }
 
 /// What to do with a record that can never be applied.
@@ -51,6 +72,7 @@ impl Default for Config {
             member_timeout_ms: 6_000,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,
+            apply: ApplyConfig::default(),
             tables: Vec::new(),
         }
     }

@@ -187,6 +187,7 @@ impl Made<'_> {
             action,
             snapshot: self.read.source.snapshot,
             commit_lsn: self.read.source.commit_lsn,
+            change_lsn: self.read.source.change_lsn,
             commit_ms: self.read.source.ts_ms,
             message: self.message.clone(),
         }

@@ -54,6 +54,16 @@ pub enum SinkError {
         /// Why.
         why: String,
     },
+    /// The transaction index cannot be followed.
+    #[error("transaction index {topic} at offset {offset}: {why}")]
+    Index {
+        /// Its topic.
+        topic: String,
+        /// The entry.
+        offset: i64,
+        /// Why, and what to do.
+        why: String,
+    },
     /// What was asked for is not there or cannot be done.
     #[error("{0}")]
     Asked(String),
@@ -93,6 +103,7 @@ impl SinkError {
             | Self::Aside { .. }
             | Self::Fenced { .. }
             | Self::Gap { .. }
+            | Self::Index { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => false,
         }
@@ -110,6 +121,35 @@ impl SinkError {
             | Self::Asked(_)
             | Self::Fenced { .. }
             | Self::Gap { .. }
+            | Self::Index { .. }
+            | Self::Table { .. }
+            | Self::DeadLetter { .. } => None,
+        }
+    }
+
+    /// SQLSTATE, when PostgreSQL sent one.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.postgres().and_then(PostgresError::sqlstate)
+    }
+
+    /// The constraint that PostgreSQL names.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        self.postgres().and_then(|error| error.names().1)
+    }
+
+    fn postgres(&self) -> Option<&PostgresError> {
+        match self {
+            Self::Postgres(error) => Some(error),
+            Self::Kafka(_)
+            | Self::Registry(_)
+            | Self::Panicked
+            | Self::Asked(_)
+            | Self::Aside { .. }
+            | Self::Fenced { .. }
+            | Self::Gap { .. }
+            | Self::Index { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => None,
         }

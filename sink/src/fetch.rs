@@ -407,8 +407,13 @@ impl Fetcher {
     /// records, or where several topics may have one target.
     fn units(&self, held: &BTreeMap<Place, Held>) -> Vec<Unit> {
         let mut units: BTreeMap<(String, Option<i32>), Unit> = BTreeMap::new();
+        let index = topic::transactions(&self.me.pipeline);
         for (place, Held { epoch, .. }) in held {
             let (topic, partition) = place;
+            // Another mode's, from before.
+            if **topic == *index {
+                continue;
+            }
             let (kind, apart) = match self.records.together(topic) {
                 None => (topic.to_string(), Some(*partition)),
                 Some(target) => (target, None),

@@ -127,6 +127,7 @@ pub(crate) fn refusal(change: &Change, error: &SinkError) -> Refusal {
         | SinkError::Aside { .. }
         | SinkError::Fenced { .. }
         | SinkError::Gap { .. }
+        | SinkError::Index { .. }
         | SinkError::Table { .. }
         | SinkError::DeadLetter { .. } => (None, None, None),
     };

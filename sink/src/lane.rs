@@ -21,7 +21,7 @@ use crate::{
     SinkError,
     apply::{Applier, Batch},
     member::Me,
-    progress::Place,
+    progress::{Place, Span},
 };
 
 /// What a lane does next, in order.
@@ -187,6 +187,12 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).committed.clone()
     }
 
+    /// Where the state is shown.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// What is waited for before there are lanes.
     pub fn waiting_to_begin(&self, error: String) {
         self.waiting(usize::MAX, error);
@@ -203,12 +209,24 @@ impl Board {
     }
 
     fn applied(&self, lane: usize, batch: &Batch) {
+        self.passed(lane, batch.changes.len(), &batch.spans);
+    }
+
+    /// Changes were applied, and offsets moved.
+    pub(crate) fn passed(&self, lane: usize, changes: usize, spans: &HashMap<Place, Span>) {
         self.change(|state| {
             state.waiting.remove(&lane);
-            state.applied += u64::try_from(batch.changes.len()).unwrap_or(0);
-            for (place, span) in &batch.spans {
+            state.applied += u64::try_from(changes).unwrap_or(0);
+            for (place, span) in spans {
                 state.committed.insert(place.clone(), span.next);
             }
+        });
+    }
+
+    /// Nothing is waited for any more.
+    pub(crate) fn goes_on(&self, lane: usize) {
+        self.change(|state| {
+            state.waiting.remove(&lane);
         });
     }
 
@@ -221,7 +239,7 @@ impl Board {
         });
     }
 
-    fn waiting(&self, lane: usize, error: String) {
+    pub(crate) fn waiting(&self, lane: usize, error: String) {
         self.change(|state| {
             state.waiting.insert(lane, error);
         });

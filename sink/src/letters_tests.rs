@@ -69,6 +69,7 @@ fn change(shape: &Arc<Shape>, key: &str, partition: i32, offset: i64, kind: &Kin
         action,
         snapshot: false,
         commit_lsn: None,
+        change_lsn: None,
         commit_ms: 0,
         message: message(key, partition, offset),
     }

@@ -12,7 +12,8 @@
 //! made and widened), [`mod@write`]
 //! (the rows of one table), [`isolate`] (which record it was), [`progress`] (offsets and the epoch),
 //! [`dead_letter`] (what cannot be applied), [`letters`] (what that means for later changes of its key), [`apply`] (the transaction), [`lane`]
-//! (several of them at a time), [`share`] and [`member`] (several sinks), [`fetch`] and [`run`] (the tasks). The commands: [`check`],
+//! (several of them at a time), [`share`] and [`member`] (several sinks), [`fetch`] and [`run`] (the tasks); [`whole`] (the same for whole
+//! source transactions). The commands: [`check`],
 //! [`status`], [`pause`], [`dlq`] and [`replay`].
 
 pub mod apply;
@@ -46,6 +47,7 @@ pub mod statements;
 pub mod status;
 pub mod table;
 pub mod transcode;
+pub mod whole;
 pub mod write;
 
 pub use config::{Config, DeadLetters};

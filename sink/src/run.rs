@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, SinkError,
     apply::Applier,
+    config::Consistency,
     dead_letter::Mirror,
     decode::Records,
     fetch::Fetcher,
     lane::{Board, Lane},
     member::Me,
     policy::Policies,
-    progress,
+    progress, whole,
 };
 
 /// What a sink needs.
@@ -60,7 +61,10 @@ pub async fn run(parts: Parts, health: Health, stop: CancellationToken) -> Resul
     let board = Arc::new(Board::new(health));
     loop {
         let Some(me) = join(&parts, &board, &stop).await? else { return Ok(()) };
-        let ended = session(&parts, me.clone(), &board, &stop).await;
+        let ended = match parts.sink.apply.consistency {
+            Consistency::Row => session(&parts, me.clone(), &board, &stop).await,
+            Consistency::Transaction => whole::run(&parts, &me, &board, &stop).await,
+        };
         board.end();
         me.leave(&parts.postgres).await;
         match ended {
@@ -151,7 +155,7 @@ async fn join(
 }
 
 /// Copies dead letters to their topic, beside the batches: a topic that is away must hold up none.
-async fn mirror_all(
+pub(crate) async fn mirror_all(
     mirror: Mirror,
     postgres: Postgres,
     refused: Arc<Notify>,

@@ -144,6 +144,15 @@ pub const ADVANCE: &str = "WITH moved AS (\
 pub const PROGRESS: &str =
     "SELECT topic, partition, next_offset, epoch FROM _causeway.progress WHERE pipeline = $1";
 
+/// Every foreign key: the table that refers, the one that is referred to, the constraint, and whether it can
+/// be deferred.
+pub const FOREIGN_KEYS: &str = "SELECT cn.nspname::text, c.relname::text, pn.nspname::text, p.relname::text, \
+       f.conname::text, f.condeferrable \
+     FROM pg_constraint f \
+     JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace \
+     JOIN pg_class p ON p.oid = f.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace \
+     WHERE f.contype = 'f'";
+
 /// Keeps a record that cannot be applied.
 pub const DEAD_LETTER: &str = "INSERT INTO _causeway.dead_letter (pipeline, topic, partition, \"offset\", key, value, headers, \
        record_time_ms, source_table, source_lsn, stage, sqlstate, \"column\", \"constraint\", reason, row_key, status) \

@@ -15,6 +15,7 @@ mod repair;
 mod restart;
 mod snapshot;
 mod stress;
+mod transactions;
 
 use std::time::Duration;
 

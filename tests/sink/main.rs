@@ -18,3 +18,4 @@ mod rig;
 mod schema;
 mod shapes;
 mod types;
+mod whole;

@@ -84,6 +84,15 @@ pub const ROWS_WRITTEN: Metric = Metric {
     labels: &["method"],
 };
 
+/// Whole ones, with `apply.consistency = "transaction"`.
+pub const TRANSACTIONS: Metric = Metric {
+    name: "causeway_sink_transactions_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Source transactions that were applied whole, in commit order.",
+    labels: &[],
+};
+
 /// Taken over.
 pub const FENCED: Metric = Metric {
     name: "causeway_sink_fenced_total",
@@ -177,6 +186,7 @@ pub const ALL: &[&Metric] = &[
     &LANES_BUSY,
     &PARTITIONS,
     &ROWS_WRITTEN,
+    &TRANSACTIONS,
     &FENCED,
     &LATENCY_SECONDS,
     &LAG_RECORDS,
