@@ -24,7 +24,7 @@ conformance: tools ## The long tests: a million rows in bounded memory, stress, 
 	@CAUSEWAY_MEMORY_ROWS=1000000 scripts/test.sh --test e2e -- memory --nocapture
 	@scripts/test.sh --test reconcile --test peers --test sink --test e2e -- --ignored
 	@tests/tiberius-suite/run
-	@tests/debezium-suite/run all
+	@SUITE_TEST_SECONDS=$${SUITE_TEST_SECONDS:-900} tests/debezium-suite/run all
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all
