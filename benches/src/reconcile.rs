@@ -42,10 +42,13 @@ pub(crate) async fn run(results: &mut Results, rows: u64, peers: bool) -> Result
     let (equal, mb) = timed(&pipeline, 0).await?;
     results.add("reconcile.full", "rows/s", count / equal, Some(read.min(copy)), Some(mb));
     let target = postgres.client(&pipeline.name).await?;
-    target
-        .batch_execute("UPDATE public.orders SET comment = 'x' WHERE order_id % 100 = 7; VACUUM ANALYZE public.orders")
-        .await
-        .context("plant differences")?;
+    // VACUUM wants a statement of its own.
+    for sql in [
+        "UPDATE public.orders SET comment = 'x' WHERE order_id % 100 = 7",
+        "VACUUM ANALYZE public.orders",
+    ] {
+        target.batch_execute(sql).await.context("plant differences")?;
+    }
     let (different, mb) = timed(&pipeline, 1).await?;
     results.add("reconcile.1_percent", "rows/s", count / different, Some(count / equal), Some(mb));
     results.add("reconcile.1_percent_time", "x of equal", different / equal, None, None);
@@ -94,7 +97,9 @@ async fn filled(
         process.terminate(Duration::from_secs(30)).await?;
     }
     let target = postgres.client(&pipeline.name).await?;
-    target.batch_execute("VACUUM ANALYZE public.orders; CHECKPOINT").await.context("vacuum")?;
+    for sql in ["VACUUM ANALYZE public.orders", "CHECKPOINT"] {
+        target.batch_execute(sql).await.context("vacuum")?;
+    }
     eprintln!("{rows} rows on both sides after {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
