@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use causeway_avro::{DecodeError, Field, frame};
-use causeway_change::Operation;
+use causeway_avro::{DecodeError, frame};
+use causeway_change::{Operation, ValueRef};
 use causeway_kafka::Message;
 use causeway_observability::names::sink as names;
 use causeway_postgres::{EncodeError, put};
@@ -115,7 +115,7 @@ pub fn convert(
     let row = &mut buffer.row;
     let read = shape
         .reader
-        .stream(body, |i, field: Field<'_>| shape.plan.put(i, field, row, &mut replaced))?;
+        .stream(body, |i, field: ValueRef<'_>| shape.plan.put(i, field, row, &mut replaced))?;
     let whence = Whence {
         operation: read.operation,
         commit_lsn: read.source.commit_lsn,
@@ -167,7 +167,9 @@ fn record_key(buffer: &mut Buffer, message: &Message, shape: &Shape) -> Result<B
     let row = &mut buffer.row;
     // Values of a key are never replaced, so nothing is counted.
     let mut none = Replaced::default();
-    reader.decoder.stream(body, |i, field: Field<'_>| reader.plan.put(i, field, row, &mut none))?;
+    reader
+        .decoder
+        .stream(body, |i, field: ValueRef<'_>| reader.plan.put(i, field, row, &mut none))?;
     Ok(buffer.take())
 }
 
@@ -213,7 +215,7 @@ impl Made<'_> {
             };
             let row = &mut buffer.row;
             row.clear();
-            self.shape.reader.stream_before(image, |i, field: Field<'_>| {
+            self.shape.reader.stream_before(image, |i, field: ValueRef<'_>| {
                 self.shape.plan.put(i, field, row, replaced)
             })?;
         }
@@ -259,7 +261,7 @@ impl Made<'_> {
                 let row = &mut buffer.before;
                 row.clear();
                 let mut again = Replaced::default();
-                self.shape.reader.stream_before(image, |i, field: Field<'_>| {
+                self.shape.reader.stream_before(image, |i, field: ValueRef<'_>| {
                     self.shape.plan.put(i, field, row, &mut again)
                 })?;
                 let row = std::mem::take(&mut buffer.before);

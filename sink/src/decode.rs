@@ -1,11 +1,14 @@
 //! A record of Kafka becomes a change, or a refusal.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use causeway_avro::{Decoder, KeyDecoder, frame};
 use causeway_change::{Column, Operation, Row, TableId};
 use causeway_kafka::{Message, Registry, RegistryError, topic};
+use causeway_observability::names::sink as names;
 use causeway_postgres::{Config as Postgres, EncodeError};
+use causeway_service::{exit::chain_line, retry::Backoff};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     SinkError,
@@ -119,6 +122,32 @@ impl Records {
         }
         let (schema, table) = policy.target(self.postgres.target(&table));
         Some(format!("{schema}.{table}"))
+    }
+
+    /// As [`Records::decode`], waiting for the registry as long as it takes; none when stopped.
+    ///
+    /// # Errors
+    /// What waiting cannot mend.
+    pub async fn decode_patiently(
+        &mut self,
+        message: &Arc<Message>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Decoded>, SinkError> {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            match self.decode(message.clone()).await {
+                Ok(decoded) => return Ok(Some(decoded)),
+                Err(error) if error.is_transient() => {
+                    names::ERRORS.add(1, &[("part", "registry")]);
+                    tracing::warn!(error = %chain_line(&error), "waiting for the schema registry");
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(None),
+                        () = tokio::time::sleep(backoff.next()) => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Decodes one record.

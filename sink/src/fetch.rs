@@ -9,7 +9,7 @@ use std::{
 use causeway_kafka::{Consumer, Message, consumer::EARLIEST, topic};
 use causeway_observability::names::sink as names;
 use causeway_postgres::{Client, Config as Postgres, PostgresError};
-use causeway_service::{exit::chain_line, retry::Backoff};
+use causeway_service::exit::chain_line;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -162,7 +162,9 @@ impl Fetcher {
         let Some(at) = self.slot(&message) else { return Ok(true) };
         let message = Arc::new(message);
         let next = message.offset + 1;
-        let Some(decoded) = self.decode(&message, stop).await? else { return Ok(false) };
+        let Some(decoded) = self.records.decode_patiently(&message, stop).await? else {
+            return Ok(false);
+        };
         let Some(slot) = self.slots.get_mut(at) else { return Ok(true) };
         let Some(lane) = self.lanes.get_mut(slot.lane) else { return Ok(true) };
         slot.begun.get_or_insert(slot.position);
@@ -248,29 +250,6 @@ impl Fetcher {
         };
         names::STAGE_SECONDS.record(began.elapsed().as_secs_f64(), &[("stage", "queue")]);
         sent
-    }
-
-    /// Decodes, waiting for the registry as long as it takes; none when stopped.
-    async fn decode(
-        &mut self,
-        message: &Arc<Message>,
-        stop: &CancellationToken,
-    ) -> Result<Option<Decoded>, SinkError> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        loop {
-            match self.records.decode(message.clone()).await {
-                Ok(decoded) => return Ok(Some(decoded)),
-                Err(error) if error.is_transient() => {
-                    names::ERRORS.add(1, &[("part", "registry")]);
-                    tracing::warn!(error = %chain_line(&error), "waiting for the schema registry");
-                    tokio::select! {
-                        () = stop.cancelled() => return Ok(None),
-                        () = tokio::time::sleep(backoff.next()) => {}
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Notes partitions that are new in PostgreSQL, for whoever gets them.

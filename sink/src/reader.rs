@@ -1,8 +1,8 @@
 //! How the values of a topic are read: Debezium's envelopes, or records that its `ExtractNewRecordState`
 //! has flattened.
 
-use causeway_avro::{DecodeError, DecodedSource, Decoder, Field, KeyDecoder, SchemaError};
-use causeway_change::{Column, Lsn, Operation, Row};
+use causeway_avro::{DecodeError, DecodedSource, Decoder, KeyDecoder, SchemaError};
+use causeway_change::{Column, Lsn, Operation, Row, ValueRef};
 
 /// Reads values of one schema.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Reader {
     pub fn stream<'a, E: From<DecodeError>>(
         &self,
         bytes: &'a [u8],
-        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        mut put: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<Read<'a>, E> {
         match self {
             Self::Envelope(decoder) => {
@@ -106,7 +106,7 @@ impl Reader {
     pub fn stream_before<'a, E: From<DecodeError>>(
         &self,
         image: &'a [u8],
-        put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        put: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
             Self::Envelope(decoder) => decoder.stream_image(image, put),
@@ -122,13 +122,13 @@ impl Reader {
     pub fn rows(&self, bytes: &[u8]) -> Result<(Operation, Option<Row>, Option<Row>), DecodeError> {
         let mut after = Row::new();
         let read = self.stream(bytes, |_, field| {
-            after.push(field.into_value());
+            after.push(field.to_value());
             Ok::<_, DecodeError>(())
         })?;
         let mut before = Row::new();
         if let Some(image) = read.before {
             self.stream_before(image, |_, field| {
-                before.push(field.into_value());
+                before.push(field.to_value());
                 Ok::<_, DecodeError>(())
             })?;
         }
@@ -163,7 +163,7 @@ impl Flat {
     fn stream<'a, E: From<DecodeError>>(
         &self,
         bytes: &'a [u8],
-        put: &mut impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        put: &mut impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<Read<'a>, E> {
         // Without a word about it, a row is what it is now: an upsert.
         let mut operation = Operation::Update;
@@ -172,9 +172,9 @@ impl Flat {
         self.decoder.stream(bytes, |i, field| {
             match (self.fields.get(i), field) {
                 (Some(Part::Column(column)), field) => return put(*column, field),
-                (Some(Part::Deleted), Field::Text(text)) => deleted = text == "true",
-                (Some(Part::Deleted), Field::Bool(flag)) => deleted = flag,
-                (Some(Part::Operation), Field::Text(letter)) => {
+                (Some(Part::Deleted), ValueRef::Text(text)) => deleted = text == "true",
+                (Some(Part::Deleted), ValueRef::Bool(flag)) => deleted = flag,
+                (Some(Part::Operation), ValueRef::Text(letter)) => {
                     operation = match letter {
                         "c" => Operation::Create,
                         "r" => Operation::Read,
@@ -182,8 +182,8 @@ impl Flat {
                         _ => Operation::Update,
                     };
                 }
-                (Some(Part::CommitMs), Field::I64(ms)) => source.ts_ms = ms,
-                (Some(Part::CommitLsn), Field::Text(text)) => {
+                (Some(Part::CommitMs), ValueRef::I64(ms)) => source.ts_ms = ms,
+                (Some(Part::CommitLsn), ValueRef::Text(text)) => {
                     source.commit_lsn = text.parse::<Lsn>().ok();
                 }
                 // A word of another type says nothing that we know.
@@ -243,7 +243,7 @@ mod tests {
             let read = reader
                 .stream(&bytes, |i, field| {
                     assert_eq!(i, row.len());
-                    row.push(field.into_value());
+                    row.push(field.to_value());
                     Ok::<_, DecodeError>(())
                 })
                 .unwrap();

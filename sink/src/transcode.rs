@@ -1,7 +1,7 @@
 //! Avro to PostgreSQL in one pass: a plan for each column of a writer's schema, no row in between.
 
-use causeway_avro::{DecodeError, Field};
-use causeway_change::Column;
+use causeway_avro::DecodeError;
+use causeway_change::{Column, ValueRef};
 use causeway_postgres::{
     EncodeError,
     put::{self, Op, Unfit},
@@ -103,7 +103,7 @@ impl Plan {
     pub fn put(
         &self,
         index: usize,
-        field: Field<'_>,
+        field: ValueRef<'_>,
         out: &mut Vec<u8>,
         replaced: &mut Replaced,
     ) -> Result<(), Fault> {
@@ -119,7 +119,7 @@ impl Plan {
         &self,
         unfit: Unfit,
         place: &Place,
-        field: Field<'_>,
+        field: ValueRef<'_>,
         out: &mut Vec<u8>,
         replaced: &mut Replaced,
     ) -> Result<(), Fault> {
@@ -136,19 +136,21 @@ impl Plan {
             OnUnfit::Error => refused(false),
             OnUnfit::Dlq => refused(true),
             OnUnfit::Replace => match (unfit, field) {
-                (Unfit::Nul, Field::Text(text)) => {
+                (Unfit::Nul, ValueRef::Text(text)) => {
                     replaced.nul += 1;
                     // It may be too long as well.
                     let text = text.replace('\0', "\u{fffd}");
-                    match write(*op, Field::Text(&text), out) {
+                    match write(*op, ValueRef::Text(&text), out) {
                         Ok(()) => Ok(()),
-                        Err(unfit) => self.unfit(unfit, place, Field::Text(&text), out, replaced),
+                        Err(unfit) => {
+                            self.unfit(unfit, place, ValueRef::Text(&text), out, replaced)
+                        }
                     }
                 }
-                (Unfit::TooLong { limit }, Field::Text(text)) => {
+                (Unfit::TooLong { limit }, ValueRef::Text(text)) => {
                     replaced.text_length += 1;
                     let end = text.char_indices().nth(limit).map_or(text.len(), |(at, _)| at);
-                    let cut = Field::Text(text.get(..end).unwrap_or(text));
+                    let cut = ValueRef::Text(text.get(..end).unwrap_or(text));
                     write(*op, cut, out)
                         .map_err(|unfit| Fault::Unfit { error: unfit.of(column), always: false })
                 }
@@ -166,24 +168,24 @@ impl Plan {
 }
 
 #[inline]
-fn write(op: Op, field: Field<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
+fn write(op: Op, field: ValueRef<'_>, out: &mut Vec<u8>) -> Result<(), Unfit> {
     match field {
-        Field::Null => put::null(out),
-        Field::Unavailable => out.extend_from_slice(&ABSENT.to_be_bytes()),
-        Field::Bool(b) => op.bool(b, out)?,
-        Field::I16(n) => op.i16(n, out)?,
-        Field::I32(n) => op.i32(n, out)?,
-        Field::I64(n) => op.i64(n, out)?,
-        Field::F32(x) => op.f32(x, out)?,
-        Field::F64(x) => op.f64(x, out)?,
-        Field::Decimal(n) => op.decimal(n, out)?,
-        Field::Text(text) => op.text(text, out)?,
-        Field::Bytes(bytes) => op.bytes(bytes, out)?,
-        Field::Guid(guid) => op.guid(guid, out)?,
-        Field::Date(days) => op.date(days, out)?,
-        Field::Time(ticks) => op.time(ticks, out)?,
-        Field::DateTime(ticks) => op.date_time(ticks, out)?,
-        Field::DateTimeOffset { utc, .. } => op.date_time_offset(utc, out)?,
+        ValueRef::Null => put::null(out),
+        ValueRef::Unavailable => out.extend_from_slice(&ABSENT.to_be_bytes()),
+        ValueRef::Bool(b) => op.bool(b, out)?,
+        ValueRef::I16(n) => op.i16(n, out)?,
+        ValueRef::I32(n) => op.i32(n, out)?,
+        ValueRef::I64(n) => op.i64(n, out)?,
+        ValueRef::F32(x) => op.f32(x, out)?,
+        ValueRef::F64(x) => op.f64(x, out)?,
+        ValueRef::Decimal(n) => op.decimal(n, out)?,
+        ValueRef::Text(text) => op.text(text, out)?,
+        ValueRef::Bytes(bytes) => op.bytes(bytes, out)?,
+        ValueRef::Guid(guid) => op.guid(guid, out)?,
+        ValueRef::Date(days) => op.date(days, out)?,
+        ValueRef::Time(ticks) => op.time(ticks, out)?,
+        ValueRef::DateTime(ticks) => op.date_time(ticks, out)?,
+        ValueRef::DateTimeOffset { utc, .. } => op.date_time_offset(utc, out)?,
     }
     Ok(())
 }

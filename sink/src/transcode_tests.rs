@@ -74,30 +74,6 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// The same value, borrowed.
-fn field(value: &Value) -> Field<'_> {
-    match value {
-        Value::Null => Field::Null,
-        Value::Unavailable => Field::Unavailable,
-        Value::Bool(b) => Field::Bool(*b),
-        Value::I16(n) => Field::I16(*n),
-        Value::I32(n) => Field::I32(*n),
-        Value::I64(n) => Field::I64(*n),
-        Value::F32(x) => Field::F32(*x),
-        Value::F64(x) => Field::F64(*x),
-        Value::Decimal(n) => Field::Decimal(*n),
-        Value::Text(text) => Field::Text(text),
-        Value::Bytes(bytes) => Field::Bytes(bytes),
-        Value::Guid(guid) => Field::Guid(*guid),
-        Value::Date(days) => Field::Date(*days),
-        Value::Time(ticks) => Field::Time(*ticks),
-        Value::DateTime(ticks) => Field::DateTime(*ticks),
-        Value::DateTimeOffset { utc, offset_minutes } => {
-            Field::DateTimeOffset { utc: *utc, offset_minutes: *offset_minutes }
-        }
-    }
-}
-
 fn column(ty: ColumnType) -> Column {
     Column { name: "c".to_owned(), ty, nullable: true, default: None }
 }
@@ -105,7 +81,7 @@ fn column(ty: ColumnType) -> Column {
 fn put(column: &Column, value: &Value, policy: &Policy) -> (Result<(), Fault>, Vec<u8>, Replaced) {
     let plan = Plan::new(std::iter::once(Some(column)), policy);
     let (mut out, mut replaced) = (Vec::new(), Replaced::default());
-    let result = plan.put(0, field(value), &mut out, &mut replaced);
+    let result = plan.put(0, value.borrowed(), &mut out, &mut replaced);
     (result, out, replaced)
 }
 
@@ -178,8 +154,8 @@ fn columns_that_are_left_out_write_nothing() {
     let id = column(ColumnType::Int);
     let plan = Plan::new([None, Some(&id)].into_iter(), &Policy::default());
     let (mut out, mut replaced) = (Vec::new(), Replaced::default());
-    plan.put(0, Field::Text("x"), &mut out, &mut replaced).unwrap();
+    plan.put(0, ValueRef::Text("x"), &mut out, &mut replaced).unwrap();
     assert!(out.is_empty());
-    plan.put(1, Field::I32(7), &mut out, &mut replaced).unwrap();
+    plan.put(1, ValueRef::I32(7), &mut out, &mut replaced).unwrap();
     assert_eq!(out, [0, 0, 0, 4, 0, 0, 0, 7]);
 }

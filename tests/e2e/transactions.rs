@@ -97,20 +97,6 @@ async fn transfers(
     done
 }
 
-/// Asks the sink for its status until it is as it should be.
-async fn told(sink: &mut Proc, what: &str, is: impl Fn(&serde_json::Value) -> bool) {
-    let begun = Instant::now();
-    loop {
-        // A process that has just been started does not answer yet.
-        let status = sink.status().await.unwrap_or_default();
-        if is(&status) {
-            return;
-        }
-        assert!(begun.elapsed() < LIMIT, "waited for {what}: {status}\n{}", sink.tail(20));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 fn waits_for(status: &serde_json::Value) -> &str {
     status["sink"]["transactions"]["waits_for"].as_str().unwrap_or_default()
 }
@@ -213,10 +199,11 @@ async fn a_running_pipeline_changes_over_to_whole_transactions_and_back() {
     pipeline.write().unwrap();
     let mut sink = pipeline.sink().unwrap();
     // Without an index it says so, and is not ready.
-    told(&mut sink, "the index to be missed", |status| {
+    sink.status_until("the index to be missed", LIMIT, |status| {
         waits_for(status).contains("transaction_index") && status["ready"] == false
     })
-    .await;
+    .await
+    .unwrap();
     pipeline.config = pipeline.config.clone().set("source.transaction_index", true);
     pipeline.write().unwrap();
     let mut source = pipeline.source().unwrap();
@@ -225,11 +212,12 @@ async fn a_running_pipeline_changes_over_to_whole_transactions_and_back() {
                 DELETE FROM dbo.right_side WHERE id < 10; COMMIT";
     servers.sqlserver.exec(&pipeline.name, more).await.unwrap();
     is_copied(&pipeline, &servers, &mut source, &mut sink).await;
-    told(&mut sink, "what was applied", |status| {
+    sink.status_until("what was applied", LIMIT, |status| {
         let counted = &status["sink"]["transactions"];
         counted["loose_records"] == 500 && counted["applied"] == 1
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(sink.terminate(STOP).await.unwrap(), 0);
     // And back, and over again: what was applied row by row meanwhile is not applied twice.
     for consistency in ["row", "transaction"] {

@@ -1,11 +1,8 @@
 //! Whole source transactions, by an index that the tests write themselves.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use causeway_change::{ColumnType, Row, Value};
@@ -13,7 +10,7 @@ use causeway_kafka::{
     Admin, Record, TopicSpec, topic,
     transactions::{Entry, Range},
 };
-use causeway_tests::{postgres::Postgres, process::Proc, shared, wait};
+use causeway_tests::{postgres::Postgres, shared, wait};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -67,20 +64,6 @@ async fn transaction(rig: &Rig, id: u32, ranges: Vec<Range>) {
     rig.raw(&name, Some(0), Some(b"key"), Some(entry.to_json().as_bytes())).await;
 }
 
-/// Asks the sink for its status until it is as it should be.
-async fn told(sink: &mut Proc, what: &str, is: impl Fn(&serde_json::Value) -> bool) {
-    let begun = Instant::now();
-    loop {
-        // A process that has just been started does not answer yet.
-        let status = sink.status().await.unwrap_or_default();
-        if is(&status) {
-            return;
-        }
-        assert!(begun.elapsed() < LIMIT, "waited for {what}: {status}\n{}", sink.tail(20));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 fn waits_for(status: &serde_json::Value) -> &str {
     status["sink"]["transactions"]["waits_for"].as_str().unwrap_or_default()
 }
@@ -120,23 +103,28 @@ async fn a_transaction_waits_for_its_entry_and_for_its_last_record() {
     sink.ready(LIMIT).await.unwrap();
     // Records, and no entry for longer than that is normal.
     let children = send(&rig, &child, &[create(row(&[1, 10])), create(row(&[2, 10]))]).await;
-    told(&mut sink, "an entry to be missed", |status| {
+    sink.status_until("an entry to be missed", LIMIT, |status| {
         waits_for(status).contains("2 records") && status["ready"] == false
     })
-    .await;
+    .await
+    .unwrap();
     // The entry names a record that has not come yet.
     let ahead = Range { topic: parent.topic.clone(), partition: 0, first: 0, last: 0, count: 1 };
     transaction(&rig, 1, vec![children, ahead]).await;
-    told(&mut sink, "a record to be missed", |status| waits_for(status).contains("offset 0 of"))
-        .await;
+    sink.status_until("a record to be missed", LIMIT, |status| {
+        waits_for(status).contains("offset 0 of")
+    })
+    .await
+    .unwrap();
     rig.until(postgres, "SELECT count(*) FROM aa_child", 0_i64).await;
     send(&rig, &parent, &[create(row(&[10, 100]))]).await;
     rig.until(postgres, PAIRS, "1>10=100 2>10=100".to_owned()).await;
     sink.ready(LIMIT).await.unwrap();
-    told(&mut sink, "the transaction to be counted", |status| {
+    sink.status_until("the transaction to be counted", LIMIT, |status| {
         status["sink"]["transactions"]["applied"] == 1
     })
-    .await;
+    .await
+    .unwrap();
     let counted = sink.metrics().await.unwrap().sum("causeway_sink_transactions_total");
     assert_eq!(counted, Some(1.0));
     assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0);
@@ -292,10 +280,12 @@ async fn one_sink_has_all_and_when_it_is_lost_another_goes_on() {
     let mut epoch = one_has_all(&rig, postgres, 0).await;
     for (round, ids) in [0..400, 400..800, 800..1_200].into_iter().enumerate() {
         let mut second = rig.sink();
-        told(&mut second, "the other sink to be named", |status| {
-            waits_for(status).contains("another sink") && status["ready"] == true
-        })
-        .await;
+        second
+            .status_until("the other sink to be named", LIMIT, |status| {
+                waits_for(status).contains("another sink") && status["ready"] == true
+            })
+            .await
+            .unwrap();
         let half = ids.start + 200;
         pairs(&rig, [&left, &right], ids.start..half).await;
         match round {
@@ -309,19 +299,23 @@ async fn one_sink_has_all_and_when_it_is_lost_another_goes_on() {
             first.signal("CONT").unwrap();
         }
         pairs(&rig, [&left, &right], half..ids.end).await;
-        told(&mut second, "the rest to be applied", |status| {
-            status["sink"]["transactions"]["bytes_waiting"] == 0
-                && status["sink"]["transactions"]["entries_waiting"] == 0
-                && status["sink"]["transactions"]["applied"].as_u64() > Some(9)
-        })
-        .await;
+        second
+            .status_until("the rest to be applied", LIMIT, |status| {
+                status["sink"]["transactions"]["bytes_waiting"] == 0
+                    && status["sink"]["transactions"]["entries_waiting"] == 0
+                    && status["sink"]["transactions"]["applied"].as_u64() > Some(9)
+            })
+            .await
+            .unwrap();
         once_each(&rig, postgres, i64::from(ids.end)).await;
         rig.until(postgres, "SELECT count(*) FROM others", i64::from(ids.end)).await;
         if round == 2 {
-            told(&mut first, "the one that woke to wait", |status| {
-                waits_for(status).contains("another sink")
-            })
-            .await;
+            first
+                .status_until("the one that woke to wait", LIMIT, |status| {
+                    waits_for(status).contains("another sink")
+                })
+                .await
+                .unwrap();
             assert_eq!(first.terminate(LIMIT).await.unwrap(), 0, "{}", first.tail(20));
         }
         first = second;

@@ -1,6 +1,6 @@
 //! Capture instances that follow their tables, with `rotate_capture_instances`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use causeway_change::Value;
 use causeway_tests::{
@@ -19,21 +19,6 @@ async fn rig(what: &str) -> Rig {
     rig.table("b", COLUMNS).await;
     rig.exec("INSERT INTO dbo.a VALUES (1, 1), (2, 2), (3, 3)").await;
     rig
-}
-
-/// What the page says of table `a`, when there is something, or when there is nothing any more: it is written after
-/// the log.
-async fn advice(source: &mut Proc, there: bool) -> String {
-    let start = Instant::now();
-    loop {
-        let status = source.status().await.unwrap();
-        let said = status["capture_instances"]["dbo.a"].as_str().map(str::to_owned);
-        if said.is_some() == there {
-            return said.unwrap_or_default();
-        }
-        assert!(start.elapsed() < LIMIT, "{status}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// The names of the capture instances of table `a`, oldest first.
@@ -140,7 +125,9 @@ async fn instances_of_others_in_both_places_are_named_and_nothing_stops() {
     rig.exec("UPDATE dbo.a SET z = 1 WHERE id = 1").await;
     source.logged("both places are taken", LIMIT).await.unwrap();
     // Advice, in the log and on the page; the tables go on.
-    let said = advice(&mut source, true).await;
+    let is_there = |status: &serde_json::Value| status["capture_instances"]["dbo.a"].is_string();
+    let status = source.status_until("advice on the page", LIMIT, is_there).await.unwrap();
+    let said = status["capture_instances"]["dbo.a"].as_str().unwrap().to_owned();
     assert!(said.contains("sp_cdc_disable_table") && said.contains("columns z"), "{said}");
     rig.exec("INSERT INTO dbo.a (id, x) VALUES (9, 9); INSERT INTO dbo.b VALUES (9, 9)").await;
     let mut reader = rig.reader(&["a", "b"]).await;
@@ -154,5 +141,5 @@ async fn instances_of_others_in_both_places_are_named_and_nothing_stops() {
     let kept = if other == "dbo_a" { "dbo_a_theirs" } else { "dbo_a" };
     has(&rig, &mut source, &[&format!("{kept}_cw2")]).await;
     rig.equal(&mut reader, &["a", "b"], &mut source).await;
-    advice(&mut source, false).await;
+    source.status_until("the advice to go", LIMIT, |status| !is_there(status)).await.unwrap();
 }

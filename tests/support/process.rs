@@ -1,6 +1,12 @@
 //! Our own binaries, run as a user runs them: a process with a configuration file.
 
-use std::{net::SocketAddr, path::Path, process::Command, sync::OnceLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -137,6 +143,30 @@ impl Proc {
     pub async fn status(&mut self) -> Result<Value> {
         let text = self.page("/status").await?;
         serde_json::from_str(&text).with_context(|| format!("read the status of {}", self.name))
+    }
+
+    /// Asks for the status until it is as it should be, and gives it; `what` says what is waited for. A process that has just
+    /// been started does not answer yet.
+    ///
+    /// # Errors
+    /// When it is not so within the limit; with the status and what the process has said.
+    pub async fn status_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status().await.unwrap_or_default();
+            if is(&status) {
+                return Ok(status);
+            }
+            if begun.elapsed() > limit {
+                bail!("waited for {what}: {status}\n{}", self.tail(20));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until it says that it is ready.

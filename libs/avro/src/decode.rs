@@ -1,11 +1,11 @@
 //! Bytes to row: [`Decoder`] is compiled from the writer's schema once, and then reads records by a
 //! plan without looking at the schema again.
 
-use causeway_change::{Column, Lsn, Operation, Row, Table, TableId};
+use causeway_change::{Column, Lsn, Operation, Row, Table, TableId, ValueRef};
 use serde_json::Value as Json;
 
 use crate::{
-    DecodeError, Field, SchemaError,
+    DecodeError, SchemaError,
     reading::{self, Reading},
     schema::parameter,
     text,
@@ -231,7 +231,7 @@ impl Decoder {
     pub fn stream<'a, E: From<DecodeError>>(
         &self,
         avro_bytes: &'a [u8],
-        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        mut put: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<Head<'a>, E> {
         let mut reader = Reader::new(avro_bytes);
         let reader = &mut reader;
@@ -281,7 +281,7 @@ impl Decoder {
     pub fn stream_image<'a, E: From<DecodeError>>(
         &self,
         image: &'a [u8],
-        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        mut put: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.row.stream(&self.table.columns, &mut Reader::new(image), &mut put)
     }
@@ -433,7 +433,7 @@ impl KeyDecoder {
     pub fn stream<'a, E: From<DecodeError>>(
         &self,
         avro_bytes: &'a [u8],
-        mut put: impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        mut put: impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut reader = Reader::new(avro_bytes);
         self.row.stream(&self.columns, &mut reader, &mut put)?;
@@ -475,11 +475,11 @@ impl RowPlan {
         &self,
         columns: &[Column],
         reader: &mut Reader<'a>,
-        put: &mut impl FnMut(usize, Field<'a>) -> Result<(), E>,
+        put: &mut impl FnMut(usize, ValueRef<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         for (i, (reading, null)) in self.columns.iter().enumerate() {
             let field = match is_null(*null, reader) {
-                Ok(true) => Ok(Field::Null),
+                Ok(true) => Ok(ValueRef::Null),
                 Ok(false) => reading.read_field(reader),
                 Err(fault) => Err(fault),
             };

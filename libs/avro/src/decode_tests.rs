@@ -114,7 +114,7 @@ proptest! {
             let mut streamed = Vec::new();
             let head = decoder.stream(&bytes, |i, field| {
                 assert_eq!(i, streamed.len());
-                streamed.push(field.into_value());
+                streamed.push(field.to_value());
                 Ok::<_, DecodeError>(())
             }).unwrap();
             prop_assert_eq!(
@@ -125,7 +125,7 @@ proptest! {
             let mut image = Vec::new();
             if let Some(bytes) = head.before {
                 decoder.stream_image(bytes, |_, field| {
-                    image.push(field.into_value());
+                    image.push(field.to_value());
                     Ok::<_, DecodeError>(())
                 }).unwrap();
             }
@@ -485,7 +485,7 @@ fn every_shape_that_debezium_gives_a_column_is_read() {
         let decoded = decoder.decode(&record).unwrap();
         let mut streamed = Vec::new();
         let streaming = decoder.stream(&record, |_, field| {
-            streamed.push(field.into_value());
+            streamed.push(field.to_value());
             Ok::<_, DecodeError>(())
         });
         assert!(streaming.is_ok_and(|head| head.before.is_none()));

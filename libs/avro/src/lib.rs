@@ -23,7 +23,6 @@ pub mod decode;
 pub mod encode;
 mod encoding;
 mod error;
-mod field;
 pub mod frame;
 pub mod names;
 mod reading;
@@ -36,7 +35,6 @@ mod writer_schema;
 pub use decode::{Decoded, DecodedSource, Decoder, Head, KeyDecoder, Origin};
 pub use encode::{Encoder, Envelope, Snapshot, SourceBlock};
 pub use error::{DecodeError, EncodeError, FrameError, SchemaError};
-pub use field::Field;
 pub use schema::{Options, Temporal};
 pub use transaction::TransactionBlock;
 

@@ -5,11 +5,11 @@
 //! decides, so that topics of a connector that propagates no types, and of other databases'
 //! connectors, are read too.
 
-use causeway_change::{ColumnType, Length, Value};
+use causeway_change::{ColumnType, Length, Value, ValueRef};
 use serde_json::Value as Json;
 
 use crate::{
-    Field, UNAVAILABLE,
+    UNAVAILABLE,
     schema::{self, parameter},
     text,
     wire::{self, Fault, Reader},
@@ -218,24 +218,24 @@ impl Reading {
     /// Reads one value.
     #[inline]
     pub(crate) fn read(self, reader: &mut Reader<'_>) -> Result<Value, Fault> {
-        self.read_field(reader).map(Field::into_value)
+        self.read_field(reader).map(ValueRef::to_value)
     }
 
     /// Reads one value where it stands: nothing is copied.
     #[inline]
-    pub(crate) fn read_field<'a>(self, reader: &mut Reader<'a>) -> Result<Field<'a>, Fault> {
+    pub(crate) fn read_field<'a>(self, reader: &mut Reader<'a>) -> Result<ValueRef<'a>, Fault> {
         Ok(match self {
-            Self::Text => Field::Text(reader.string()?),
+            Self::Text => ValueRef::Text(reader.string()?),
             Self::LargeText => match reader.string()? {
-                UNAVAILABLE => Field::Unavailable,
-                text => Field::Text(text),
+                UNAVAILABLE => ValueRef::Unavailable,
+                text => ValueRef::Text(text),
             },
-            Self::Bytes => Field::Bytes(reader.bytes()?),
+            Self::Bytes => ValueRef::Bytes(reader.bytes()?),
             Self::LargeBytes => match reader.bytes()? {
-                bytes if bytes == UNAVAILABLE.as_bytes() => Field::Unavailable,
-                bytes => Field::Bytes(bytes),
+                bytes if bytes == UNAVAILABLE.as_bytes() => ValueRef::Unavailable,
+                bytes => ValueRef::Bytes(bytes),
             },
-            Self::Boolean => Field::Bool(reader.boolean()?),
+            Self::Boolean => ValueRef::Bool(reader.boolean()?),
             Self::Int16 | Self::Int32 | Self::Date | Self::TimeMillis => {
                 return self.integer(i64::from(reader.int()?));
             }
@@ -245,10 +245,10 @@ impl Reading {
             | Self::TimestampMillis
             | Self::TimestampMicros
             | Self::TimestampNanos => return self.integer(reader.long()?),
-            Self::Float32 => Field::F32(reader.float()?),
-            Self::Float32Widened => Field::F64(f64::from(reader.float()?)),
-            Self::Float64 => Field::F64(reader.double()?),
-            Self::Decimal => Field::Decimal(reader.decimal()?),
+            Self::Float32 => ValueRef::F32(reader.float()?),
+            Self::Float32Widened => ValueRef::F64(f64::from(reader.float()?)),
+            Self::Float64 => ValueRef::F64(reader.double()?),
+            Self::Decimal => ValueRef::Decimal(reader.decimal()?),
             Self::DecimalDouble { scale } => double(reader.double()?, scale)?,
             Self::DecimalText { .. }
             | Self::Guid
@@ -259,18 +259,18 @@ impl Reading {
         })
     }
 
-    fn integer<'a>(self, n: i64) -> Result<Field<'a>, Fault> {
+    fn integer<'a>(self, n: i64) -> Result<ValueRef<'a>, Fault> {
         Ok(match self {
-            Self::Int16 => Field::I16(i16::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Int32 => Field::I32(i32::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Date => Field::Date(i32::try_from(n).map_err(|_| Fault::Range)?),
-            Self::Int64 => Field::I64(n),
-            Self::TimeMillis => Field::Time(ticks(n, 10_000)?),
-            Self::TimeMicros => Field::Time(ticks(n, 10)?),
-            Self::TimeNanos => Field::Time(n.div_euclid(100)),
-            Self::TimestampMillis => Field::DateTime(ticks(n, 10_000)?),
-            Self::TimestampMicros => Field::DateTime(ticks(n, 10)?),
-            Self::TimestampNanos => Field::DateTime(n.div_euclid(100)),
+            Self::Int16 => ValueRef::I16(i16::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Int32 => ValueRef::I32(i32::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Date => ValueRef::Date(i32::try_from(n).map_err(|_| Fault::Range)?),
+            Self::Int64 => ValueRef::I64(n),
+            Self::TimeMillis => ValueRef::Time(ticks(n, 10_000)?),
+            Self::TimeMicros => ValueRef::Time(ticks(n, 10)?),
+            Self::TimeNanos => ValueRef::Time(n.div_euclid(100)),
+            Self::TimestampMillis => ValueRef::DateTime(ticks(n, 10_000)?),
+            Self::TimestampMicros => ValueRef::DateTime(ticks(n, 10)?),
+            Self::TimestampNanos => ValueRef::DateTime(n.div_euclid(100)),
             Self::Boolean
             | Self::Float32
             | Self::Float64
@@ -322,16 +322,16 @@ impl Reading {
         Ok(())
     }
 
-    fn text(self, text: &str) -> Result<Field<'_>, Fault> {
+    fn text(self, text: &str) -> Result<ValueRef<'_>, Fault> {
         let known = match self {
-            Self::Text | Self::LargeText => Some(Field::Text(text)),
-            Self::Guid => text::guid(text).map(Field::Guid),
+            Self::Text | Self::LargeText => Some(ValueRef::Text(text)),
+            Self::Guid => text::guid(text).map(ValueRef::Guid),
             Self::Zoned => text::zoned(text)
-                .map(|(utc, offset_minutes)| Field::DateTimeOffset { utc, offset_minutes }),
-            Self::IsoDate => text::iso_date(text).map(Field::Date),
-            Self::IsoTime => text::iso_time(text).map(Field::Time),
-            Self::IsoTimestamp => text::iso_timestamp(text).map(Field::DateTime),
-            Self::DecimalText { scale } => text::decimal(text, scale).map(Field::Decimal),
+                .map(|(utc, offset_minutes)| ValueRef::DateTimeOffset { utc, offset_minutes }),
+            Self::IsoDate => text::iso_date(text).map(ValueRef::Date),
+            Self::IsoTime => text::iso_time(text).map(ValueRef::Time),
+            Self::IsoTimestamp => text::iso_timestamp(text).map(ValueRef::DateTime),
+            Self::DecimalText { scale } => text::decimal(text, scale).map(ValueRef::Decimal),
             Self::Boolean
             | Self::Int16
             | Self::Int32
@@ -366,9 +366,9 @@ impl Reading {
                 } else if matches!(self, Self::Float64 | Self::Float32Widened) {
                     n.as_f64().map(Value::F64)
                 } else if let Self::DecimalDouble { scale } = self {
-                    double(n.as_f64()?, scale).ok().map(Field::into_value)
+                    double(n.as_f64()?, scale).ok().map(ValueRef::to_value)
                 } else {
-                    self.integer(n.as_i64()?).ok().map(Field::into_value)
+                    self.integer(n.as_i64()?).ok().map(ValueRef::to_value)
                 }
             }
             Json::String(text) => {
@@ -377,7 +377,7 @@ impl Reading {
                 } else if self == Self::Decimal {
                     wire::unscaled(&latin1(text)?).ok().map(Value::Decimal)
                 } else {
-                    self.text(text).ok().map(Field::into_value)
+                    self.text(text).ok().map(ValueRef::to_value)
                 }
             }
         }
@@ -389,9 +389,9 @@ fn ticks(n: i64, unit: i64) -> Result<i64, Fault> {
 }
 
 /// The decimal nearest to a double.
-fn double<'a>(x: f64, scale: u8) -> Result<Field<'a>, Fault> {
+fn double<'a>(x: f64, scale: u8) -> Result<ValueRef<'a>, Fault> {
     let printed = format!("{x:.0$}", usize::from(scale));
-    text::decimal(&printed, scale).map(Field::Decimal).ok_or(Fault::Range)
+    text::decimal(&printed, scale).map(ValueRef::Decimal).ok_or(Fault::Range)
 }
 
 /// Avro's JSON form of bytes: a character for each.

@@ -96,6 +96,7 @@ pub enum ValueRef<'a> {
 impl ValueRef<'_> {
     /// The value with memory of its own.
     #[must_use]
+    #[inline]
     pub fn to_value(self) -> Value {
         match self {
             Self::Null => Value::Null,

@@ -9,7 +9,7 @@ use std::{
 use causeway_kafka::{Consumer, Message, consumer::EARLIEST, topic, transactions::Entry};
 use causeway_observability::names::sink as names;
 use causeway_postgres::{Client, Config as Postgres, PostgresError, Session};
-use causeway_service::{exit::chain_line, retry::Backoff};
+use causeway_service::exit::chain_line;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -174,7 +174,9 @@ impl Gatherer {
         }
         let message = Arc::new(message);
         let place = (message.topic.clone(), message.partition);
-        let Some(item) = self.decode(&message, stop).await? else { return Ok(()) };
+        let Some(item) = self.records.decode_patiently(&message, stop).await? else {
+            return Ok(());
+        };
         let (bytes, at) = match &item {
             Decoded::Change(change) => {
                 names::ROWS_READ.add(1, &[("table", &change.shape.source.to_string())]);
@@ -186,29 +188,6 @@ impl Gatherer {
         };
         self.assembler.record(&place, Arrival { offset: message.offset, bytes, at, item });
         Ok(())
-    }
-
-    /// Decodes, waiting for the registry as long as it takes; none when stopped.
-    async fn decode(
-        &mut self,
-        message: &Arc<Message>,
-        stop: &CancellationToken,
-    ) -> Result<Option<Decoded>, SinkError> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        loop {
-            match self.records.decode(message.clone()).await {
-                Ok(decoded) => return Ok(Some(decoded)),
-                Err(error) if error.is_transient() => {
-                    names::ERRORS.add(1, &[("part", "registry")]);
-                    tracing::warn!(error = %chain_line(&error), "waiting for the schema registry");
-                    tokio::select! {
-                        () = stop.cancelled() => return Ok(None),
-                        () = tokio::time::sleep(backoff.next()) => {}
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Stops and begins fetching partitions, as room and pauses want it.
