@@ -17,10 +17,11 @@
 //! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
 //! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) [`index`] and [`numbers`] (what is said of
-//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`], [`metadata`] and
+//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] (with its [`buffers`]) and [`lob`] (what is read), [`tables`], [`publish`], [`metadata`] and
 //! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
 pub mod advice;
+pub mod buffers;
 pub mod check;
 pub mod choose;
 pub mod config;

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use causeway_avro::{Envelope, Snapshot, SourceBlock};
+use causeway_avro::{Envelope, Snapshot, SourceBlock, Tail};
 use causeway_change::{ColumnType, Lsn, Operation, Row, Value};
 use causeway_observability::names::source as names;
 use causeway_service::retry::Backoff;
@@ -27,7 +27,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    SourceError, keys,
+    SourceError,
+    buffers::{Buffer, Buffers},
+    keys,
     oversize::{Extent, least_bytes, leave_out_large, reason, record_id},
     scope::Scope,
     shared::{Shared, TableProgress, VERSION, now_ns},
@@ -88,7 +90,7 @@ pub struct Chunk {
     /// Where log and capture were after the read.
     pub mark: Mark,
     /// Keys and values, one after the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// For each row, where its key and where its value ends.
     pub ends: Vec<(usize, usize)>,
     /// Rows that Kafka does not take, by their number; their values are without what is large.
@@ -164,9 +166,13 @@ pub fn start(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<Message> {
-    let (sender, messages) = mpsc::channel(64);
+    // What could be published at once does not heap up in front of the pump; what waits for the capture job
+    // does, up to the window.
+    let (sender, messages) = mpsc::channel(shared.config.snapshot.readers);
     let kilobytes = shared.config.snapshot.window_bytes >> 10;
     let window = Arc::new(Semaphore::new(kilobytes));
+    // One that is filled, one that is on its way and one that is published, for each reader.
+    let buffers = Buffers::new(3 * shared.config.snapshot.readers);
     for _ in 0..shared.config.snapshot.readers {
         let reader = TableReader {
             shared: Arc::clone(shared),
@@ -174,6 +180,7 @@ pub fn start(
             window: Arc::clone(&window),
             kilobytes,
             client: None,
+            buffers: Arc::clone(&buffers),
         };
         tasks.spawn(reader.run(Arc::clone(jobs), stop.clone()));
     }
@@ -186,12 +193,13 @@ struct TableReader {
     window: Arc<Semaphore>,
     kilobytes: usize,
     client: Option<Client>,
+    buffers: Arc<Buffers>,
 }
 
 /// What reading a range gave.
 struct Read {
     mark: Mark,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     ends: Vec<(usize, usize)>,
     refused: BTreeMap<usize, Refused>,
     after: Option<Json>,
@@ -437,7 +445,8 @@ impl TableReader {
         let slice = Slice { order: &scope.order, range: &range, filter: scope.filter.as_deref() };
         // Every reader may hold one chunk that the window does not count yet.
         let bytes_max = shared.config.snapshot.window_bytes / (2 * shared.config.snapshot.readers);
-        let mut encoder = ChunkEncoder::new(&shared, active, lsn, scope.by_signal);
+        let mut encoder =
+            ChunkEncoder::new(&shared, active, lsn, scope.by_signal, self.buffers.take());
         let mut is_last = true;
         let last;
         {
@@ -481,8 +490,7 @@ impl TableReader {
             }
         }
         let mark = self.mark(client).await?;
-        let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
-        bytes.shrink_to_fit();
+        let ChunkEncoder { bytes, ends, refused, .. } = encoder;
         let after = last.map(|held| {
             keys::to_json(&held.order.unwrap_or_else(|| pick(&held.row, &scope.order)))
         });
@@ -503,7 +511,7 @@ impl TableReader {
         let done = usize::try_from(done).unwrap_or(usize::MAX).min(keys.len());
         let upto = (done + KEYS_AT_ONCE).min(keys.len());
         let wanted = keys.get(done..upto).unwrap_or_default();
-        let mut encoder = ChunkEncoder::new(&shared, active, lsn, true);
+        let mut encoder = ChunkEncoder::new(&shared, active, lsn, true, self.buffers.take());
         for row in rows::select_by_keys(&mut client, &active.instance.source, wanted).await? {
             encoder.put(&row, Snapshot::Incremental).await?;
         }
@@ -533,19 +541,28 @@ struct ChunkEncoder<'a> {
     active: &'a Active,
     lsn: Lsn,
     by_signal: bool,
-    bytes: Vec<u8>,
+    told: Option<Told>,
+    bytes: Buffer,
     ends: Vec<(usize, usize)>,
     refused: BTreeMap<usize, Refused>,
 }
 
 impl<'a> ChunkEncoder<'a> {
-    fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn, by_signal: bool) -> Self {
+    /// Writes to `bytes`, which is empty.
+    fn new(
+        shared: &'a Shared,
+        active: &'a Active,
+        lsn: Lsn,
+        by_signal: bool,
+        bytes: Buffer,
+    ) -> Self {
         Self {
             shared,
             active,
             lsn,
             by_signal,
-            bytes: Vec::new(),
+            told: None,
+            bytes,
             ends: Vec::new(),
             refused: BTreeMap::new(),
         }
@@ -620,27 +637,12 @@ impl<'a> ChunkEncoder<'a> {
         snapshot: Snapshot,
         start: usize,
     ) -> Result<usize, SourceError> {
-        let Self { shared, active, lsn, bytes, .. } = self;
-        let now = now_ns();
-        let table = &active.instance.source.table;
-        let envelope = Envelope {
-            before: None,
-            after: Some(row),
-            operation: Operation::Read,
-            source: SourceBlock {
-                version: VERSION,
-                name: &shared.pipeline,
-                db: &table.database,
-                schema: &table.id.schema,
-                table: &table.id.name,
-                ts_ns: now,
-                snapshot,
-                change_lsn: None,
-                commit_lsn: Some(*lsn),
-                event_serial_no: None,
-            },
-            ts_ns: now,
+        self.tell(snapshot);
+        let Self { shared, active, lsn, bytes, told, .. } = self;
+        let Some(Told { tail, .. }) = told else {
+            return Err(SourceError::Task("a row of a snapshot has no source block".to_owned()));
         };
+        let table = &active.instance.source.table;
         let mut key_end = start;
         active
             .encode(&shared.registry, *lsn, |codec| {
@@ -649,11 +651,49 @@ impl<'a> ChunkEncoder<'a> {
                     codec.encoder.encode_key(row, codec.key_id, bytes)?;
                 }
                 key_end = bytes.len();
-                codec.encoder.encode_value(&envelope, codec.value_id, bytes)
+                codec.encoder.encode_read(row, tail, codec.value_id, bytes)
             })
             .await?;
         Ok(key_end)
     }
+
+    /// Makes the part of the envelope that says where a row comes from, when it is not that of the row before.
+    fn tell(&mut self, snapshot: Snapshot) {
+        // Rows of one millisecond share it: to write it takes as long as to write a row.
+        let now = now_ns();
+        let ms = now.div_euclid(1_000_000);
+        if self.told.as_ref().is_some_and(|told| told.ms == ms && told.snapshot == snapshot) {
+            return;
+        }
+        let table = &self.active.instance.source.table;
+        let tail = Tail::of(&Envelope {
+            before: None,
+            after: None,
+            operation: Operation::Read,
+            source: SourceBlock {
+                version: VERSION,
+                name: &self.shared.pipeline,
+                db: &table.database,
+                schema: &table.id.schema,
+                table: &table.id.name,
+                ts_ns: now,
+                snapshot,
+                change_lsn: None,
+                commit_lsn: Some(self.lsn),
+                event_serial_no: None,
+            },
+            ts_ns: now,
+        });
+        self.told = Some(Told { ms, snapshot, tail });
+    }
+}
+
+/// What the last row's envelope said of its origin.
+struct Told {
+    /// Milliseconds since 1970.
+    ms: i64,
+    snapshot: Snapshot,
+    tail: Tail,
 }
 
 /// How long the pump may sleep while chunks wait for the capture job.

@@ -33,7 +33,7 @@ mod wire;
 mod writer_schema;
 
 pub use decode::{Decoded, DecodedSource, Decoder, Head, KeyDecoder, Origin};
-pub use encode::{Encoder, Envelope, Snapshot, SourceBlock};
+pub use encode::{Encoder, Envelope, Snapshot, SourceBlock, Tail};
 pub use error::{DecodeError, EncodeError, FrameError, SchemaError};
 pub use schema::{Options, Temporal};
 pub use transaction::TransactionBlock;
