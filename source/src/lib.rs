@@ -17,7 +17,7 @@
 //! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
 //! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) [`index`] and [`numbers`] (what is said of
-//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`], [`metadata`] and
+//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] and [`merging`] (what is read), [`tables`], [`publish`], [`metadata`] and
 //! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
 pub mod advice;
@@ -30,8 +30,8 @@ pub mod fold;
 pub mod index;
 pub mod keys;
 pub mod latency;
-pub mod lob;
 pub mod merge;
+pub mod merging;
 pub mod metadata;
 pub mod numbers;
 pub mod offsets;

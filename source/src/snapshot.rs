@@ -91,6 +91,8 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// For each row, where its key and where its value ends.
     pub ends: Vec<(usize, usize)>,
+    /// For each row, its place in the snapshot.
+    pub places: Vec<Snapshot>,
     /// Rows that Kafka does not take, by their number; their values are without what is large.
     pub refused: BTreeMap<usize, Refused>,
     /// The last key, from which the part goes on.
@@ -193,6 +195,7 @@ struct Read {
     mark: Mark,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
+    places: Vec<Snapshot>,
     refused: BTreeMap<usize, Refused>,
     after: Option<Json>,
     is_last: bool,
@@ -368,6 +371,7 @@ impl TableReader {
                 mark: read.mark,
                 bytes: read.bytes,
                 ends: read.ends,
+                places: read.places,
                 refused: read.refused,
                 after: part.after.clone(),
                 is_last,
@@ -481,12 +485,12 @@ impl TableReader {
             }
         }
         let mark = self.mark(client).await?;
-        let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
+        let ChunkEncoder { mut bytes, ends, places, refused, .. } = encoder;
         bytes.shrink_to_fit();
         let after = last.map(|held| {
             keys::to_json(&held.order.unwrap_or_else(|| pick(&held.row, &scope.order)))
         });
-        Ok(Read { mark, bytes, ends, refused, after, is_last, lsn })
+        Ok(Read { mark, bytes, ends, places, refused, after, is_last, lsn })
     }
 
     /// Reads the rows of some keys of a list; a key without a row gives nothing.
@@ -508,9 +512,10 @@ impl TableReader {
             encoder.put(&row, Snapshot::Incremental).await?;
         }
         let mark = self.mark(client).await?;
-        let ChunkEncoder { bytes, ends, refused, .. } = encoder;
+        let ChunkEncoder { bytes, ends, places, refused, .. } = encoder;
         let after = Some(Json::from(upto));
-        Ok(Read { mark, bytes, ends, refused, after, is_last: upto >= keys.len(), lsn })
+        let is_last = upto >= keys.len();
+        Ok(Read { mark, bytes, ends, places, refused, after, is_last, lsn })
     }
 }
 
@@ -535,6 +540,7 @@ struct ChunkEncoder<'a> {
     by_signal: bool,
     bytes: Vec<u8>,
     ends: Vec<(usize, usize)>,
+    places: Vec<Snapshot>,
     refused: BTreeMap<usize, Refused>,
 }
 
@@ -547,6 +553,7 @@ impl<'a> ChunkEncoder<'a> {
             by_signal,
             bytes: Vec::new(),
             ends: Vec::new(),
+            places: Vec::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -590,6 +597,7 @@ impl<'a> ChunkEncoder<'a> {
         let key_end = self.encode(&held.row, snapshot, start).await?;
         self.refused.insert(self.ends.len(), refused);
         self.ends.push((key_end, self.bytes.len()));
+        self.places.push(snapshot);
         Ok(())
     }
 
@@ -610,10 +618,10 @@ impl<'a> ChunkEncoder<'a> {
             self.refused.insert(self.ends.len(), Refused { bytes: size, reason });
         }
         self.ends.push((key_end, self.bytes.len()));
+        self.places.push(snapshot);
         Ok(())
     }
 
-    /// Writes key and value from `start` on, and gives where the key ends.
     async fn encode(
         &mut self,
         row: &Row,
@@ -621,39 +629,52 @@ impl<'a> ChunkEncoder<'a> {
         start: usize,
     ) -> Result<usize, SourceError> {
         let Self { shared, active, lsn, bytes, .. } = self;
-        let now = now_ns();
-        let table = &active.instance.source.table;
-        let envelope = Envelope {
-            before: None,
-            after: Some(row),
-            operation: Operation::Read,
-            source: SourceBlock {
-                version: VERSION,
-                name: &shared.pipeline,
-                db: &table.database,
-                schema: &table.id.schema,
-                table: &table.id.name,
-                ts_ns: now,
-                snapshot,
-                change_lsn: None,
-                commit_lsn: Some(*lsn),
-                event_serial_no: None,
-            },
-            ts_ns: now,
-        };
-        let mut key_end = start;
-        active
-            .encode(&shared.registry, *lsn, |codec| {
-                bytes.truncate(start);
-                if !table.key.is_empty() {
-                    codec.encoder.encode_key(row, codec.key_id, bytes)?;
-                }
-                key_end = bytes.len();
-                codec.encoder.encode_value(&envelope, codec.value_id, bytes)
-            })
-            .await?;
-        Ok(key_end)
+        encode(shared, active, *lsn, row, snapshot, start, bytes).await
     }
+}
+
+/// Writes key and value of a row that was read, from `start` on, and gives where the key ends.
+pub async fn encode(
+    shared: &Shared,
+    active: &Active,
+    lsn: Lsn,
+    row: &Row,
+    snapshot: Snapshot,
+    start: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<usize, SourceError> {
+    let now = now_ns();
+    let table = &active.instance.source.table;
+    let envelope = Envelope {
+        before: None,
+        after: Some(row),
+        operation: Operation::Read,
+        source: SourceBlock {
+            version: VERSION,
+            name: &shared.pipeline,
+            db: &table.database,
+            schema: &table.id.schema,
+            table: &table.id.name,
+            ts_ns: now,
+            snapshot,
+            change_lsn: None,
+            commit_lsn: Some(lsn),
+            event_serial_no: None,
+        },
+        ts_ns: now,
+    };
+    let mut key_end = start;
+    active
+        .encode(&shared.registry, lsn, |codec| {
+            bytes.truncate(start);
+            if !table.key.is_empty() {
+                codec.encoder.encode_key(row, codec.key_id, bytes)?;
+            }
+            key_end = bytes.len();
+            codec.encoder.encode_value(&envelope, codec.value_id, bytes)
+        })
+        .await?;
+    Ok(key_end)
 }
 
 /// How long the pump may sleep while chunks wait for the capture job.

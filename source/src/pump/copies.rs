@@ -13,6 +13,7 @@ use super::{Pump, Waiting};
 use crate::{
     SourceError,
     index::Of,
+    merging::Merging,
     oversize::{Extent, record_id},
     publish::{Sent, TableRecord},
     scope::Scope,
@@ -20,6 +21,7 @@ use crate::{
     snapshot::{self, Chunk, Job, Message, Task},
     state::{AdhocTable, Part, SnapshotState},
     tables::{Active, key_hash},
+    window::Overtaken,
 };
 
 /// A table is not divided into parts of fewer chunks than this.
@@ -265,11 +267,6 @@ impl Pump {
         }
     }
 
-    /// True while rows of a table may be read.
-    pub(super) fn is_copied_now(&self, table: usize) -> bool {
-        self.copies.values().any(|copy| copy.table == table)
-    }
-
     /// Puts how far a copy is where the next commit stores it.
     fn save(&mut self, copy: &Copy) {
         let Some(entry) = self.tables.get_mut(copy.table) else { return };
@@ -301,7 +298,14 @@ impl Pump {
                 break;
             }
             let Some(Waiting { chunk, .. }) = self.waiting.pop_front() else { break };
-            if wanted {
+            if wanted && self.shared.windows().is_lost(chunk.window) {
+                tracing::info!(
+                    table = %chunk.active.id(),
+                    "more of a table has changed than is kept in mind while it is copied; what was read of it \
+                     and not published is read again"
+                );
+                self.restart_copies(chunk.active.number, true);
+            } else if wanted {
                 self.publish_chunk(&chunk).await?;
                 any = true;
             }
@@ -315,11 +319,17 @@ impl Pump {
 
     async fn publish_chunk(&mut self, chunk: &Chunk) -> Result<(), SourceError> {
         let active = Arc::clone(&chunk.active);
+        let mut merging = Merging::default();
         for (number, (key, value)) in chunk.iter().enumerate() {
-            let overtaken = self.shared.windows().is_noted(chunk.window, key_hash(key));
-            if overtaken {
-                continue;
-            }
+            let overtaken = self.shared.windows().overtaken(chunk.window, key_hash(key));
+            let (key, value) = match overtaken {
+                Overtaken::Not => (key, value),
+                Overtaken::Whole => continue,
+                Overtaken::Part(row) => {
+                    let place = chunk.places.get(number).copied().unwrap_or_default();
+                    merging.merge(&self.shared, chunk, row, value, place).await?
+                }
+            };
             if let Some(refused) = chunk.refused.get(&number) {
                 self.refuse_or_stop(&active, chunk.lsn, refused.bytes)?;
                 let of = Of::Snapshot { lsn: chunk.lsn, table: active.number };

@@ -1,7 +1,7 @@
 //! Streaming: what capture has recorded, read, folded and published in the order of changes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -21,7 +21,7 @@ use crate::{
     SourceError,
     fold::{Event, Item, Moved},
     index::Of,
-    keys, lob,
+    keys,
     oversize::{Extent, least_bytes, leave_out_large, reason},
     publish::{Sent, TableRecord},
     reader::Reader,
@@ -58,11 +58,12 @@ impl Pump {
             self.low_water(commit).await?;
             self.position = Position::end_of(commit);
         }
-        if max <= self.position.commit_lsn {
+        let after = self.position.commit_lsn;
+        // Also when nothing follows: the new schema is then known before its first record.
+        self.switch_instances(after).await?;
+        if max <= after {
             return Ok(());
         }
-        let after = self.position.commit_lsn;
-        self.switch_instances(after).await?;
         // A capture instance that takes over does so at the end of a transaction.
         let switch = self.going().filter_map(|t| t.next.front()?.start_lsn).min();
         let bound = switch.filter(|lsn| *lsn > after).map_or(max, |lsn| max.min(lsn));
@@ -218,7 +219,6 @@ impl Pump {
         if events.is_empty() {
             return Ok(());
         }
-        self.complete(&mut events).await?;
         self.note(&events);
         let mut value = Vec::new();
         for event in &mut events {
@@ -311,31 +311,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Reads large values that updates left out, for tables that are being copied.
-    async fn complete(&mut self, events: &mut [Event]) -> Result<(), SourceError> {
-        let lacks = |event: &Event| {
-            event.after.as_ref().is_some_and(|row| row.iter().any(Value::is_unavailable))
-        };
-        let mut by_table: BTreeMap<usize, Vec<&mut Event>> = BTreeMap::new();
-        for event in events.iter_mut().filter(|event| lacks(event)) {
-            if self.is_copied_now(event.table) {
-                by_table.entry(event.table).or_default().push(event);
-            }
-        }
-        for (number, mut events) in by_table {
-            let Some(entry) = self.tables.get(number) else { continue };
-            let active = Arc::clone(&entry.active);
-            lob::complete(&mut self.sql, &active, &self.shared.registry, &mut events).await?;
-        }
-        Ok(())
-    }
-
     /// Notes the keys of the events for the windows that are open.
     fn note(&self, events: &[Event]) {
         let mut windows = self.shared.windows();
         for event in events {
             if !windows.is_closed(event.table) {
-                windows.note(event.table, key_hash(&event.key));
+                let after = event.after.as_ref();
+                let part = after.filter(|row| row.iter().any(Value::is_unavailable));
+                windows.note(event.table, key_hash(&event.key), part);
             }
         }
     }
