@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod crash;
+mod empty;
 mod memory;
 mod repair;
 mod restart;

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod ahead;
 mod bad_records;
 mod changes;
 mod dead_letters;
