@@ -27,7 +27,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    SourceError, keys,
+    SourceError,
+    heap::{self, Heap},
+    keys,
     oversize::{Extent, least_bytes, leave_out_large, reason, record_id},
     scope::Scope,
     shared::{Shared, TableProgress, VERSION, now_ns},
@@ -61,6 +63,8 @@ pub enum Task {
     Divide(u64),
     /// Read a part, with its number.
     Read(usize, Part),
+    /// Read a table without key.
+    Heap,
 }
 
 /// What a reader tells the pump.
@@ -70,6 +74,8 @@ pub enum Message {
     Divided(u64, Vec<Json>),
     /// A chunk was read.
     Chunk(Chunk),
+    /// A table without key is open.
+    Heap(Heap),
     /// A copy cannot go on.
     Failed(u64, SourceError),
 }
@@ -262,6 +268,7 @@ impl TableReader {
             Task::Read(number, part) => {
                 self.copy(copy, number, &active, &scope, &progress, part).await
             }
+            Task::Heap => self.heap(copy, &active, &progress).await,
         }
     }
 
@@ -285,6 +292,37 @@ impl TableReader {
             "a chunk of the snapshot could not be read; it is read again"
         );
         tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Copies a table without key.
+    async fn heap(
+        &mut self,
+        copy: u64,
+        active: &Arc<Active>,
+        progress: &TableProgress,
+    ) -> Result<(), SourceError> {
+        let shared = Arc::clone(&self.shared);
+        let mut backoff = Backoff::default();
+        let still = loop {
+            shared.may_read_chunks().await;
+            if progress.stop.is_cancelled() {
+                return Ok(());
+            }
+            match heap::open(&shared, active).await {
+                Ok(still) => break still,
+                Err(error) => self.wait(active, error, &mut backoff).await?,
+            }
+        };
+        let (sender, pieces) = heap::channel();
+        let heap = Heap { copy, active: Arc::clone(active), lsn: still.at, pieces };
+        if self.messages.send(Message::Heap(heap)).await.is_err() {
+            return Ok(());
+        }
+        if let Err(error) = heap::send(&shared, active, progress, still, &sender).await {
+            // Who took the first rows cannot take them back: the session begins again.
+            drop(sender.send(Err(error)).await);
+        }
         Ok(())
     }
 
@@ -533,7 +571,7 @@ fn pick(row: &Row, columns: &[usize]) -> Vec<Value> {
 }
 
 /// Encodes rows one after the other into one buffer.
-struct ChunkEncoder<'a> {
+pub struct ChunkEncoder<'a> {
     shared: &'a Shared,
     active: &'a Active,
     lsn: Lsn,
@@ -545,7 +583,9 @@ struct ChunkEncoder<'a> {
 }
 
 impl<'a> ChunkEncoder<'a> {
-    fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn, by_signal: bool) -> Self {
+    /// With no row.
+    #[must_use]
+    pub fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn, by_signal: bool) -> Self {
         Self {
             shared,
             active,
@@ -558,8 +598,21 @@ impl<'a> ChunkEncoder<'a> {
         }
     }
 
+    /// Bytes of the rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What was encoded of a table without key: values, where each ends, and what is refused.
+    #[must_use]
+    pub fn into_values(self) -> (Vec<u8>, Vec<usize>, BTreeMap<usize, Refused>) {
+        (self.bytes, self.ends.into_iter().map(|(_, value)| value).collect(), self.refused)
+    }
+
     /// Debezium's word for a row's place in the snapshot.
-    fn place(&self, first: bool, last: bool) -> Snapshot {
+    #[must_use]
+    pub fn place(&self, first: bool, last: bool) -> Snapshot {
         let progress = &self.shared.progress;
         if self.by_signal {
             Snapshot::Incremental
@@ -601,7 +654,8 @@ impl<'a> ChunkEncoder<'a> {
         Ok(())
     }
 
-    async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
+    /// Adds a row.
+    pub async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
         let start = self.bytes.len();
         let key_end = self.encode(row, snapshot, start).await?;
         let size = self.bytes.len() - start;

@@ -51,7 +51,8 @@ async fn empty(consistency: &str) {
     ] {
         sqlserver.exec(&db, sql).await.unwrap();
     }
-    let second = until("bare", "id integer!, total numeric(18,2), note character varying(40)").await;
+    let second =
+        until("bare", "id integer!, total numeric(18,2), note character varying(40)").await;
     second.unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", source.tail(20), sink.tail(20)));
     until("filled", "id integer!, x integer, at timestamp(3) without time zone").await.unwrap();
     let both = &mut [&mut source, &mut sink];

@@ -11,6 +11,7 @@
 mod bad_input;
 mod crash;
 mod empty;
+mod keyless;
 mod memory;
 mod repair;
 mod restart;

@@ -32,8 +32,7 @@ async fn an_empty_table_is_made_and_follows_its_schema_also_while_another_is_loc
     let mut rig = Rig::new("ahead").await;
     rig.set("sink.schema_seconds", 1);
     let (a, b) = (versions("a"), versions("b"));
-    let (first_a, first_b) =
-        (rig.table(a[0].clone()).await, rig.table(b[0].clone()).await);
+    let (first_a, first_b) = (rig.table(a[0].clone()).await, rig.table(b[0].clone()).await);
     // Two that share the work must not fall over each other.
     let mut sinks = [rig.sink(), rig.sink()];
     rig.until(postgres, &columns("a"), FIRST.to_owned()).await;

@@ -13,6 +13,7 @@ mod dead_letters;
 mod dlq;
 mod exactly_once;
 mod faults;
+mod keyless;
 mod members;
 mod operate;
 mod rig;

@@ -7,6 +7,7 @@ mod advisor;
 mod conformance;
 mod gaps;
 mod halted;
+mod keyless;
 mod large;
 mod offsets;
 mod order;

@@ -125,6 +125,16 @@ impl Pump {
         let wanted = (total / (u64::from(snapshot.chunk_rows) * CHUNKS_OF_A_PART))
             .min(u64::try_from(snapshot.readers).unwrap_or(1) * PARTS_OF_A_READER);
         let alone = copy.scope.keys.is_some() || snapshot.readers == 1 || wanted < 2;
+        if active.instance.source.table.key.is_empty() {
+            if let Some(entry) = self.tables.get_mut(table) {
+                entry.is_apart = true;
+            }
+            copy.rows = 0;
+            copy.progress.parts_left.store(1, Ordering::Relaxed);
+            self.push(number, &copy, Task::Heap);
+            self.copies.insert(number, copy);
+            return;
+        }
         match parts {
             None if !alone => {
                 copy.divided = false;
@@ -166,6 +176,7 @@ impl Pump {
                 self.divided(number, bounds);
                 Ok(())
             }
+            Message::Heap(heap) => self.take_heap(heap).await,
             Message::Failed(number, error) => self.failed(number, error).await,
         }
     }
@@ -210,6 +221,9 @@ impl Pump {
     pub(super) fn drop_copy(&mut self, number: u64) {
         if let Some(copy) = self.copies.remove(&number) {
             copy.progress.stop.cancel();
+            if let Some(entry) = self.tables.get_mut(copy.table) {
+                entry.is_apart = false;
+            }
         }
     }
 
@@ -385,7 +399,11 @@ impl Pump {
         Ok(())
     }
 
-    async fn finished(&mut self, active: &Active, copy: Copy) -> Result<(), SourceError> {
+    pub(super) async fn finished(
+        &mut self,
+        active: &Active,
+        copy: Copy,
+    ) -> Result<(), SourceError> {
         let id = active.id().clone();
         copy.progress.done.store(true, Ordering::Relaxed);
         tracing::info!(table = %id, rows = copy.rows, signal = copy.origin.signal(), "snapshot published");

@@ -107,7 +107,8 @@ impl Pump {
         if self.tables.len() <= 1 {
             return Ok(self.going().map(|t| t.active.number).collect());
         }
-        let going = self.tables.iter().filter(|t| t.state.halted.is_none());
+        // Borrowed field by field: the connection is needed, too.
+        let going = self.tables.iter().filter(|t| t.is_going());
         let instances: Vec<&CaptureInstance> = going.map(|t| &t.active.instance).collect();
         let found: HashSet<i32> = log::tables_with_changes(&mut self.sql, &instances, after, upto)
             .await?
@@ -136,10 +137,11 @@ impl Pump {
             .map(|t| Arc::clone(&t.active))
             .collect();
         // By the table's number: a look for each row must cost nothing.
-        let mut by_number: Vec<Option<(Arc<Active>, u64)>> = vec![None; self.tables.len()];
+        let mut by_number: Vec<Option<(Arc<Active>, Lsn, u64)>> = vec![None; self.tables.len()];
         for active in &actives {
+            let copied = self.tables.get(active.number).map(|t| t.state.copied_up_to());
             if let Some(slot) = by_number.get_mut(active.number) {
-                *slot = Some((Arc::clone(active), 0));
+                *slot = Some((Arc::clone(active), copied.unwrap_or(Lsn::ZERO), 0));
             }
         }
         let mut reader =
@@ -173,8 +175,11 @@ impl Pump {
                     self.publisher.trace(commit, time)?;
                 }
             }
-            let Some(Some((active, count))) = by_number.get_mut(number) else { continue };
+            let Some(Some((active, copied, count))) = by_number.get_mut(number) else { continue };
             *count += 1;
+            if commit <= *copied {
+                continue;
+            }
             let size = row.size();
             let key = active.key(&shared.registry, commit, &row.row).await?;
             let item = Item { table: number, position: row.position, row: row.row, key, size };
@@ -200,7 +205,7 @@ impl Pump {
             self.latency.ended(ended, times.get(&ended).copied().unwrap_or(0));
             self.position = Position::end_of(ended);
         }
-        for (active, count) in by_number.into_iter().flatten() {
+        for (active, _, count) in by_number.into_iter().flatten() {
             let table = active.id().to_string();
             names::ROWS_READ.add(count, &[("table", &table), ("phase", "stream")]);
         }
