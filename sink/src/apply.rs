@@ -228,8 +228,8 @@ pub(crate) fn measure(pipeline: &str, batch: &Batch, began: Instant, start: Syst
         let (mut puts, mut deletes) = (0, 0);
         for change in slice.changes {
             match change.action {
-                Action::Put(_) => puts += 1,
-                Action::Delete => deletes += 1,
+                Action::Put(_) | Action::Match { after: Some(_), .. } => puts += 1,
+                Action::Delete | Action::Match { after: None, .. } => deletes += 1,
             }
         }
         for (operation, count) in [("upsert", puts), ("delete", deletes)] {

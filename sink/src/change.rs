@@ -64,6 +64,14 @@ pub enum Action {
     Put(Bytes),
     /// The row is gone.
     Delete,
+    /// Of a table without key: one row that is `before` becomes `after`, or goes. Fields as in `Put`, those of `before`
+    /// without the columns that say where a row comes from.
+    Match {
+        /// What it was.
+        before: Bytes,
+        /// What it is.
+        after: Option<Bytes>,
+    },
 }
 
 /// One decoded record.
@@ -104,7 +112,7 @@ impl Change {
     pub fn is_partial(&self) -> bool {
         match &self.action {
             Action::Put(row) => fields(row).any(is_absent),
-            Action::Delete => false,
+            Action::Delete | Action::Match { .. } => false,
         }
     }
 
@@ -120,6 +128,7 @@ impl Change {
         let action = match &self.action {
             Action::Put(fields) => fields.len(),
             Action::Delete => 0,
+            Action::Match { before, after } => before.len() + after.as_ref().map_or(0, Bytes::len),
         };
         self.message.size() + action + self.key_fields.len() + size_of::<Self>()
     }

@@ -12,7 +12,7 @@ use causeway_postgres::{EncodeError, put};
 use crate::{
     change::{ABSENT, Action, Change, Shape, fields, is_absent},
     meta::Whence,
-    policy::{Deleting, KeyFrom},
+    policy::{Deleting, KeyFrom, Writing},
     reader::{Read, Reader},
     transcode::{Fault, Replaced},
 };
@@ -240,11 +240,7 @@ impl Made<'_> {
         let updates =
             operation == Operation::Update && matches!(self.shape.reader, Reader::Envelope(_));
         if self.message.key.is_none() && (operation == Operation::Delete || updates) {
-            return Err(format!(
-                "operation {} without a record key: the row cannot be found",
-                operation.letter()
-            )
-            .into());
+            return self.by_row_before(buffer);
         }
         if operation == Operation::Delete {
             return self.delete(buffer, key);
@@ -252,6 +248,47 @@ impl Made<'_> {
         self.metas(&mut buffer.row)?;
         let row = buffer.take();
         Ok(Converted::One(self.change(key, Action::Put(row))))
+    }
+
+    /// There is no key: the row is found by what it was.
+    fn by_row_before(&self, buffer: &mut Buffer) -> Result<Converted, Failure> {
+        let operation = self.read.operation;
+        let is_delete = operation == Operation::Delete;
+        match (self.shape.policy.write, self.shape.policy.delete) {
+            (_, Deleting::Ignore) if is_delete => return Ok(Converted::Nothing),
+            (Writing::Upsert, Deleting::Delete | Deleting::Ignore) => {}
+            (Writing::Upsert, Deleting::Soft) if !is_delete => {}
+            (Writing::Upsert | Writing::Insert | Writing::Update, _) => {
+                return Err(format!(
+                    "operation {} without a record key: the row cannot be found under its table's rules",
+                    operation.letter()
+                )
+                .into());
+            }
+        }
+        let Some(image) = self.read.before else {
+            return Err(format!(
+                "operation {} without a record key and without the row before: the row cannot be found",
+                operation.letter()
+            )
+            .into());
+        };
+        let row = &mut buffer.before;
+        row.clear();
+        let mut again = Replaced::default();
+        self.shape.reader.stream_before(image, |i, field: ValueRef<'_>| {
+            self.shape.plan.put(i, field, row, &mut again)
+        })?;
+        let row = std::mem::take(&mut buffer.before);
+        let before = buffer.keep(&row);
+        buffer.before = row;
+        let after = if is_delete {
+            None
+        } else {
+            self.metas(&mut buffer.row)?;
+            Some(buffer.take())
+        };
+        Ok(Converted::One(self.change(Bytes::new(), Action::Match { before, after })))
     }
 
     /// The key is some columns of the row.

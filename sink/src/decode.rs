@@ -306,8 +306,18 @@ impl Records {
     /// # Errors
     /// What the registry answers, or a sentence about schemas that cannot be read.
     pub async fn newest(&self, name: &str) -> Result<Option<Shape>, Newest> {
+        self.newer(name, None).await
+    }
+
+    /// As [`Records::newest`]; none also when it is the one that is known.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn newer(&self, name: &str, known: Option<u32>) -> Result<Option<Shape>, Newest> {
         let value = self.registry.latest(&topic::value_subject(name)).await?;
-        let Some((schema_id, schema)) = value else { return Ok(None) };
+        let Some((schema_id, schema)) = value.filter(|(id, _)| Some(*id) != known) else {
+            return Ok(None);
+        };
         let key = self.registry.latest(&topic::key_subject(name)).await?;
         let Some(source) = table_of(&self.pipeline, name) else { return Ok(None) };
         let reader = Reader::new(&schema).map_err(|error| Newest::Schema(error.to_string()))?;

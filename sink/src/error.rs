@@ -54,6 +54,14 @@ pub enum SinkError {
         /// Why.
         why: String,
     },
+    /// The row of a table without key that a record is about is not there, or not alone.
+    #[error("table {table}: {why}")]
+    Row {
+        /// Schema and table in PostgreSQL.
+        table: String,
+        /// Why, without a value.
+        why: &'static str,
+    },
     /// The transaction index cannot be followed.
     #[error("transaction index {topic} at offset {offset}: {why}")]
     Index {
@@ -104,6 +112,7 @@ impl SinkError {
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Index { .. }
+            | Self::Row { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => false,
         }
@@ -114,7 +123,7 @@ impl SinkError {
     pub fn class(&self) -> Option<Class> {
         match self {
             Self::Postgres(error) => Some(error.class()),
-            Self::Aside { .. } => Some(Class::Record),
+            Self::Aside { .. } | Self::Row { .. } => Some(Class::Record),
             Self::Kafka(_)
             | Self::Registry(_)
             | Self::Panicked
@@ -150,6 +159,7 @@ impl SinkError {
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Index { .. }
+            | Self::Row { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => None,
         }

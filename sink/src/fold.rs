@@ -49,7 +49,8 @@ pub fn fold<'a>(steps: impl Iterator<Item = Step<'a>>) -> Folded<'a> {
             continue;
         };
         let row = match step.action {
-            Action::Delete => None,
+            // One that is matched has no key, and is not folded.
+            Action::Delete | Action::Match { .. } => None,
             Action::Put(row) => {
                 let before = last.get(key).and_then(|(_, row)| row.as_deref());
                 Some(match before {

@@ -128,6 +128,7 @@ pub(crate) fn refusal(change: &Change, error: &SinkError) -> Refusal {
         | SinkError::Fenced { .. }
         | SinkError::Gap { .. }
         | SinkError::Index { .. }
+        | SinkError::Row { .. }
         | SinkError::Table { .. }
         | SinkError::DeadLetter { .. } => (None, None, None),
     };

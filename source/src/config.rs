@@ -4,6 +4,8 @@ use causeway_change::TableId;
 use causeway_sqlserver::{Patterns, Selection};
 use serde::Deserialize;
 
+use crate::message_key::MessageKeys;
+
 /// What is replicated, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,9 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// Columns that are left out: globs over `schema.table.column`.
     pub exclude_columns: Vec<String>,
+    /// Columns that are the key of a table's records, by globs over `schema.table`, in the place of the primary key or
+    /// the unique index: together unique, and never NULL.
+    pub message_key_columns: MessageKeys,
     /// How dates and times are written. Changing it changes the schemas of existing topics.
     pub temporal: Temporal,
     /// Whether schemas carry the SQL Server types of their columns, from which the sink makes exact types.
@@ -55,6 +60,7 @@ impl Default for Config {
             tables: vec!["*".to_owned()],
             exclude: Vec::new(),
             exclude_columns: Vec::new(),
+            message_key_columns: MessageKeys::new(),
             temporal: Temporal::Adaptive,
             source_types: true,
             poll_interval_ms: 100,

@@ -7,6 +7,8 @@ mod advisor;
 mod conformance;
 mod gaps;
 mod halted;
+mod keyless;
+mod large;
 mod offsets;
 mod order;
 mod oversize;

@@ -197,6 +197,7 @@ impl Rig {
             seen: BTreeSet::new(),
             events: Vec::new(),
             commit_times: Vec::new(),
+            rows_after: Vec::new(),
         }
     }
 
@@ -261,6 +262,8 @@ pub(crate) struct Reader {
     pub(crate) events: Vec<Event>,
     /// `source.ts_ms` of each of `events`.
     pub(crate) commit_times: Vec<i64>,
+    /// The row after each of `events`, as it was sent.
+    pub(crate) rows_after: Vec<Option<Row>>,
 }
 
 impl Reader {
@@ -295,6 +298,7 @@ impl Reader {
             assert!(self.seen.insert(at.clone()), "twice: {at}");
         }
         self.commit_times.push(decoded.source.ts_ms);
+        self.rows_after.push(decoded.after.clone());
         self.events.push(Event {
             table: table.to_owned(),
             operation: decoded.operation,

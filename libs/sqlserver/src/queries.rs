@@ -448,6 +448,26 @@ pub fn touch(id: &TableId) -> Query {
     )
 }
 
+/// Keeps writers out of a table until [`let_go`], having waited for those that are at work: at most a second, for
+/// who comes behind us waits, too.
+/// <https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table>
+#[must_use]
+pub fn hold_still(id: &TableId) -> Query {
+    Query::new(
+        format!("keep writers out of {id} for a moment"),
+        format!(
+            "SET LOCK_TIMEOUT 1000; BEGIN TRANSACTION; SELECT TOP (1) 1 AS one FROM {} WITH (TABLOCK, HOLDLOCK)",
+            table(id)
+        ),
+    )
+}
+
+/// Ends the transaction of [`hold_still`].
+#[must_use]
+pub fn let_go() -> Query {
+    Query::new("let writers in again", "COMMIT TRANSACTION;")
+}
+
 /// The number of rows of a table.
 #[must_use]
 pub fn count_rows(id: &TableId) -> Query {

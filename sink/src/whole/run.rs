@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SinkError,
+    ahead::Ahead,
     dead_letter::Mirror,
     lane::Board,
     member::Me,
@@ -45,6 +46,7 @@ pub async fn run(
     let mut beside = JoinSet::new();
     beside.spawn(mirror_all(mirror, parts.postgres.clone(), refused.clone(), over.clone()));
     beside.spawn(me.clone().beat(parts.postgres.clone(), over.clone()));
+    beside.spawn(Ahead::new(parts, me)?.run(over.clone()));
     let mut results = Vec::new();
     let mut work = Box::pin(sessions(parts, me, board, &over, &refused));
     loop {
