@@ -9,6 +9,7 @@
 mod bad_records;
 mod changes;
 mod dead_letters;
+mod disk;
 mod dlq;
 mod exactly_once;
 mod faults;
