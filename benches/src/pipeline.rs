@@ -55,7 +55,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     if the_rest {
         // How fast it is stands in sink.rs; here the target only has to have the rows.
         let mut sink = bench.pipeline.sink()?;
-        measure(&mut sink, names::sink::ROWS_APPLIED.name, rows).await?;
+        steady(&mut sink, names::sink::ROWS_APPLIED.name, rows, &[]).await?;
         sink.terminate(Duration::from_secs(30)).await?;
     }
 
@@ -89,7 +89,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
 }
 
 impl Bench {
-    /// As [`measure`], with the processor time of the servers beside it.
+    /// As [`steady`], beside its servers.
     async fn measure(&self, process: &mut Proc, counter: &str, rows: u64) -> Result<(f64, f64)> {
         let servers = [("the stand-in", self.sqlserver.pid()), ("Kafka", self.kafka.pid())];
         steady(process, counter, rows, &servers).await
@@ -100,11 +100,9 @@ impl Bench {
 ///
 /// The start of the process does not count: what matters is how fast it goes, and a short run would
 /// measure the start.
-pub(crate) async fn measure(process: &mut Proc, counter: &str, rows: u64) -> Result<(f64, f64)> {
-    steady(process, counter, rows, &[]).await
-}
-
-async fn steady(
+///
+/// Says on the way what the process and the servers need of the processor.
+pub(crate) async fn steady(
     process: &mut Proc,
     counter: &str,
     rows: u64,
@@ -159,7 +157,8 @@ async fn steady(
 
 /// Processor seconds of a process and of servers, so far.
 fn used(process: &Proc, servers: &[(&str, Option<u32>)]) -> Vec<f64> {
-    let of = |pid: Option<u32>| pid.and_then(|pid| child::cpu_seconds(pid).ok()).unwrap_or(0.0);
+    let of =
+        |pid: Option<u32>| pid.and_then(|pid| child::family_cpu_seconds(pid).ok()).unwrap_or(0.0);
     std::iter::once(process.cpu_seconds().unwrap_or(0.0))
         .chain(servers.iter().map(|(_, pid)| of(*pid)))
         .collect()

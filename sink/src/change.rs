@@ -79,10 +79,12 @@ pub enum Action {
 pub struct Change {
     /// Version of its table.
     pub shape: Arc<Shape>,
-    /// The key's fields as PostgreSQL takes them.
+    /// The key's fields as PostgreSQL takes them; empty when every change is a row.
     pub key_fields: Bytes,
     /// What it does.
     pub action: Action,
+    /// Some values of the row are not known: large ones that an update did not touch.
+    pub partial: bool,
     /// Read by a snapshot.
     pub snapshot: bool,
     /// Commit of its transaction.
@@ -107,19 +109,10 @@ impl Change {
         }
     }
 
-    /// True for a row of which some values are not known: large ones that an update did not touch.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        match &self.action {
-            Action::Put(row) => fields(row).any(is_absent),
-            Action::Delete | Action::Match { .. } => false,
-        }
-    }
-
     /// As folding sees it.
     #[must_use]
     pub fn step(&self) -> Step<'_> {
-        Step { key: self.key(), key_fields: &self.key_fields, action: &self.action }
+        Step { key: &self.key_fields, action: &self.action, partial: self.partial }
     }
 
     /// Bytes that it holds, roughly.
@@ -133,12 +126,11 @@ impl Change {
         self.message.size() + action + self.key_fields.len() + size_of::<Self>()
     }
 
-    /// Seconds since the commit; none when its time is not known.
+    /// When its transaction was committed; none when that is not known.
     #[must_use]
-    pub fn age_seconds(&self) -> Option<f64> {
+    pub fn committed_at(&self) -> Option<SystemTime> {
         let commit = u64::try_from(self.commit_ms).ok().filter(|ms| *ms > 0)?;
-        let commit = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(commit);
-        Some(SystemTime::now().duration_since(commit).unwrap_or_default().as_secs_f64())
+        Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(commit))
     }
 }
 

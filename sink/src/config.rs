@@ -71,7 +71,7 @@ impl Default for Config {
             batch_rows: 10_000,
             batch_bytes: 6 << 20,
             batch_age_ms: 20,
-            lanes: 2,
+            lanes: 3,
             member_timeout_ms: 6_000,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,

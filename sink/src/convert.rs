@@ -113,16 +113,18 @@ pub fn convert(
     };
     buffer.row.clear();
     let row = &mut buffer.row;
-    let read = shape
-        .reader
-        .stream(body, |i, field: ValueRef<'_>| shape.plan.put(i, field, row, &mut replaced))?;
+    let mut partial = false;
+    let read = shape.reader.stream(body, |i, field: ValueRef<'_>| {
+        partial |= matches!(field, ValueRef::Unavailable);
+        shape.plan.put(i, field, row, &mut replaced)
+    })?;
     let whence = Whence {
         operation: read.operation,
         commit_lsn: read.source.commit_lsn,
         commit_ms: read.source.ts_ms,
         message,
     };
-    let made = Made { message, shape, read: &read, whence: &whence };
+    let made = Made { message, shape, read: &read, whence: &whence, partial };
     let converted = match shape.policy.key {
         KeyFrom::Kafka | KeyFrom::None => made.history(buffer, &mut replaced)?,
         KeyFrom::Record => made.by_record_key(buffer, record_key)?,
@@ -152,7 +154,7 @@ pub fn tombstone(
         source: causeway_avro::DecodedSource::default(),
     };
     let whence = Whence { operation: read.operation, commit_lsn: None, commit_ms: 0, message };
-    Made { message, shape, read: &read, whence: &whence }.by_record_key(buffer, key)
+    Made { message, shape, read: &read, whence: &whence, partial: false }.by_record_key(buffer, key)
 }
 
 /// The fields of the record's key.
@@ -179,14 +181,21 @@ struct Made<'a> {
     shape: &'a Arc<Shape>,
     read: &'a Read<'a>,
     whence: &'a Whence<'a>,
+    /// It has values that are not known; they may be of columns that are left out.
+    partial: bool,
 }
 
 impl Made<'_> {
     fn change(&self, key_fields: Bytes, action: Action) -> Change {
+        let partial = match &action {
+            Action::Put(row) => self.partial && fields(row).any(is_absent),
+            Action::Delete => false,
+        };
         Change {
             shape: self.shape.clone(),
             key_fields,
             action,
+            partial,
             snapshot: self.read.source.snapshot,
             commit_lsn: self.read.source.commit_lsn,
             change_lsn: self.read.source.change_lsn,
@@ -372,7 +381,10 @@ impl Made<'_> {
                 }
                 self.metas(&mut buffer.row)?;
                 let row = buffer.take();
-                Ok(Converted::One(self.change(key.clone(), Action::Put(row))))
+                let partial = fields(&row).any(is_absent);
+                let mut change = self.change(key.clone(), Action::Put(row));
+                change.partial = partial;
+                Ok(Converted::One(change))
             }
         }
     }

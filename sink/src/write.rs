@@ -46,6 +46,8 @@ struct Stage {
     name: String,
     /// It has rows of this transaction.
     used: bool,
+    /// It was made after the last savepoint.
+    new: bool,
 }
 
 impl Statements {
@@ -64,6 +66,16 @@ impl Statements {
     pub fn forget(&mut self) {
         self.prepared.clear();
         self.rolled_back();
+    }
+
+    /// What is there now is there after [`Statements::undone`].
+    pub fn savepoint(&mut self) {
+        self.stages.values_mut().for_each(|stage| stage.new = false);
+    }
+
+    /// All since the last savepoint was rolled back.
+    pub fn undone(&mut self) {
+        self.stages.retain(|_, stage| !stage.new);
     }
 
     /// Something was rolled back: temporary tables may be gone.
@@ -90,7 +102,7 @@ impl Statements {
         let name = format!("pg_temp.causeway_stage_{}", self.made);
         let sql = statements::stage(&name, &shape.columns)?;
         client.batch_execute(&sql).await.map_err(failed)?;
-        self.stages.insert(place, Stage { name: name.clone(), used: true });
+        self.stages.insert(place, Stage { name: name.clone(), used: true, new: true });
         Ok(name)
     }
 

@@ -10,6 +10,7 @@ mod ahead;
 mod bad_records;
 mod changes;
 mod dead_letters;
+mod disk;
 mod dlq;
 mod exactly_once;
 mod faults;
