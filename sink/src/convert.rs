@@ -189,7 +189,7 @@ impl Made<'_> {
     fn change(&self, key_fields: Bytes, action: Action) -> Change {
         let partial = match &action {
             Action::Put(row) => self.partial && fields(row).any(is_absent),
-            Action::Delete => false,
+            Action::Delete | Action::Match { .. } => false,
         };
         Change {
             shape: self.shape.clone(),

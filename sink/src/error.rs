@@ -171,6 +171,7 @@ impl SinkError {
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Index { .. }
+            | Self::Row { .. }
             | Self::Table { .. }
             | Self::DeadLetter { .. } => "postgres",
         }
