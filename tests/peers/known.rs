@@ -21,7 +21,7 @@ enum What {
     OnlyTheirs(&'static str),
     /// Debezium publishes NULL for a large value that an update did not touch; ours says that it is not known.
     UntouchedIsNull,
-    /// Debezium publishes the DEFAULT of a column in the place of NULL.
+    /// Debezium publishes the DEFAULT of a column in the place of NULL, and of a large value that it does not have.
     NullIsDefault(&'static str),
     /// A value that Debezium writes as another one.
     Value(&'static str, &'static str),
@@ -63,14 +63,10 @@ pub(crate) const KNOWN: &[Known] = &[
         what: What::Schema("l"),
         reason: "Debezium leaves the doubled quote of a T-SQL literal in the text",
     },
-    Known { table: "dbo.odd_defaults", what: What::Schema("d"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("e"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("f"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("g"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("h"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("i"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("l"), reason: CONVERTED },
-    Known { table: "dbo.odd_defaults", what: What::Schema("m"), reason: CONVERTED },
+    Known { table: "dbo.odd_defaults", what: What::NullIsDefault("q"), reason: LOST_NULL },
+    Known { table: "dbo.odd_defaults", what: What::NullIsDefault("t"), reason: LOST_NULL },
+    Known { table: "dbo.odd_defaults", what: What::NullIsDefault("u"), reason: LOST_NULL },
+    Known { table: "dbo.odd_defaults", what: What::NullIsDefault("v"), reason: LOST_NULL },
     Known {
         table: "dbo.odd_defaults",
         what: What::Schema("n"),
@@ -80,8 +76,6 @@ pub(crate) const KNOWN: &[Known] = &[
 
 const LOST_NULL: &str =
     "in Connect a NULL of a column with a default is read as the default: the NULL is lost";
-const CONVERTED: &str =
-    "SQL Server converts, pads or rounds such a literal; without a default no value is lost";
 
 const PLACEHOLDER: &str = "__debezium_unavailable_value";
 
@@ -109,9 +103,9 @@ pub(crate) fn records(known: &[Known], table: &str, our: &[Record], their: &mut 
                         }
                     }
                     What::NullIsDefault(column) => {
-                        let null = ours.get(*column).is_some_and(Json::is_null);
-                        if let Some(value) = theirs.get_mut(*column).filter(|_| null) {
-                            *value = Json::Null;
+                        let lost = ours.get(*column).filter(|v| v.is_null() || is_placeholder(v));
+                        if let (Some(ours), Some(value)) = (lost, theirs.get_mut(*column)) {
+                            *value = ours.clone();
                         }
                     }
                     What::Value(column, wrong) => {
