@@ -30,7 +30,7 @@ async fn compare(what: &str, histories: &[History]) -> Result<()> {
     both.stop().await
 }
 
-async fn prepare(both: &mut Both, history: &History) -> Result<()> {
+pub(crate) async fn prepare(both: &mut Both, history: &History) -> Result<()> {
     for sql in history.before.iter().chain(history.capture) {
         both.exec(sql).await?;
     }
@@ -90,7 +90,12 @@ fn literal(
 #[ignore = "minutes under load: make conformance"]
 async fn every_type_and_its_extremes_are_debeziums() -> Result<()> {
     let mut wrong = Vec::new();
-    for (ours, theirs) in [("adaptive", "adaptive"), ("microseconds", "microseconds")] {
+    for (temporal, decimals) in [
+        ("adaptive", "precise"),
+        ("microseconds", "string"),
+        ("adaptive_time_microseconds", "double"),
+        ("connect", "string"),
+    ] {
         let mut both = Both::new("peertypes").await?;
         both.exec(&all_types::create("types")).await?;
         let kinds: [fn(&all_types::Column) -> &'static str; 4] =
@@ -100,8 +105,8 @@ async fn every_type_and_its_extremes_are_debeziums() -> Result<()> {
         }
         both.sqlserver.capture(&both.database, "dbo", "types").await?;
         both.start(
-            |config| config.set("source.temporal", ours),
-            &json!({"time.precision.mode": theirs}),
+            |config| config.set("source.temporal", temporal).set("source.decimals", decimals),
+            &json!({"time.precision.mode": temporal, "decimal.handling.mode": decimals}),
         )
         .await?;
         for (id, kind) in (11..).zip(kinds) {
