@@ -81,7 +81,7 @@ impl Pump {
         if !new {
             return Ok(());
         }
-        let selection = self.shared.config.selection();
+        let selection = self.shared.config.reads(self.shared.oversize.max());
         let discovery = catalog::discover(&mut self.sql, &selection).await?;
         for refused in discovery.refused {
             tracing::error!(
