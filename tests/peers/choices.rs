@@ -5,7 +5,14 @@ use anyhow::Result;
 use causeway_tests::wait;
 use serde_json::{Value as Json, json};
 
-use crate::{LIMIT, both::Both, histories, known::KNOWN, records::Record, source_records::prepare};
+use crate::{
+    LIMIT,
+    both::Both,
+    histories,
+    known::{DECIMALS_AS_TEXT, KNOWN},
+    records::Record,
+    source_records::prepare,
+};
 
 const SIGNALS: &str = "dbo.signals";
 
@@ -40,15 +47,18 @@ async fn transactions(both: &Both) -> Result<Vec<String>> {
     let read = async |prefix: &str| -> Result<Vec<Record>> {
         let mut found = both.topic_records(&format!("{prefix}.transaction")).await?;
         for record in &mut found {
-            if let Some(value) = record.value.as_object_mut() {
-                value.remove("ts_ms");
-            }
             record.headers.clear();
+            let Some(value) = record.value.as_object_mut() else { continue };
+            value.remove("ts_ms");
+            // Debezium lists the tables in no order.
+            if let Some(tables) = value.get_mut("data_collections").and_then(Json::as_array_mut) {
+                tables.sort_by_key(|one| one["data_collection"].to_string());
+            }
         }
         Ok(found)
     };
     let signals = format!("{}.{SIGNALS}", both.database);
-    let (our, their) = (read(&both.ours).await?, read(&both.theirs).await?);
+    let (mut our, their) = (read(&both.ours).await?, read(&both.theirs).await?);
     let only_signals = |record: &&Record| {
         let collections = record.value["data_collections"].as_array();
         collections.is_some_and(|all| all.iter().all(|one| one["data_collection"] == signals))
@@ -57,6 +67,11 @@ async fn transactions(both: &Both) -> Result<Vec<String>> {
         their.iter().filter(only_signals).map(|record| record.value["id"].clone()).collect();
     let mut their: Vec<Record> =
         their.into_iter().filter(|record| !left_out.contains(&record.value["id"])).collect();
+    // What was committed while one of them began is in its snapshot.
+    let first = |records: &[Record]| records.first().map(|r| r.value["id"].to_string());
+    let from = first(&our).max(first(&their));
+    our.retain(|record| Some(record.value["id"].to_string()) >= from);
+    their.retain(|record| Some(record.value["id"].to_string()) >= from);
     // One that began last has no end, and may be one of signals.
     if their.last().is_some_and(|record| record.text("/status") == "BEGIN") {
         their.pop();
@@ -128,7 +143,7 @@ async fn what_can_be_chosen_is_debeziums() -> Result<()> {
     both.level().await?;
     let mut wrong = Vec::new();
     for table in all.iter().flat_map(|history| history.tables) {
-        wrong.extend(both.differences(table, KNOWN).await?);
+        wrong.extend(both.differences(table, &[KNOWN, DECIMALS_AS_TEXT]).await?);
     }
     wrong.extend(transactions(&both).await?);
     assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));

@@ -80,6 +80,7 @@ impl Reader {
 }
 
 fn field<'a>(value: &'a Avro, name: &str) -> &'a Avro {
+    let value = if let Avro::Union(_, inner) = value { inner } else { value };
     let Avro::Record(fields) = value else { panic!("no record: {value:?}") };
     let found = &fields.iter().find(|(field, _)| field == name).unwrap().1;
     if let Avro::Union(_, inner) = found { inner } else { found }
