@@ -23,6 +23,7 @@ use causeway_kafka::{
 use causeway_observability::{admin::Health, names::source as names};
 use causeway_service::{exit, retry::Backoff};
 use causeway_sqlserver::{Client, Pool, catalog, log};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,9 @@ use crate::{
 
 /// Connections to SQL Server that are kept open without use.
 const IDLE_CONNECTIONS: usize = 8;
+
+/// Tables whose schemas are registered at the same time.
+const REGISTERED_AT_ONCE: usize = 8;
 
 /// What outlives a session.
 struct Memory {
@@ -270,7 +274,9 @@ async fn prepare(
              STATE): each chunk of a snapshot waits for settle_ms instead of for proof"
         );
     }
-    let mut discovery = catalog::discover(&mut sql, &settings.source.selection()).await?;
+    // What could not be sent is not read: a value of 100 MB costs as much memory as its size.
+    let selection = settings.source.reads(settings.kafka.message_max_bytes());
+    let mut discovery = catalog::discover(&mut sql, &selection).await?;
     message_key::apply(&settings.source.message_key_columns, &mut discovery)?;
     let registry = Registry::new(&settings.registry).map_err(|source| SourceError::Registry {
         table: TableId::new("", ""),
@@ -323,10 +329,13 @@ async fn prepare(
     for id in &left {
         tracing::warn!(table = %id, "a table that was replicated is not captured or not selected any more");
     }
-    let mut tables = Vec::new();
-    for (number, table) in chosen.into_iter().enumerate() {
-        tables.push(entry(number, table, &stored, position, &shared).await?);
-    }
+    // Each asks the registry a few times: with hundreds of tables one after the other would take long.
+    let entries = chosen
+        .into_iter()
+        .enumerate()
+        .map(|(number, table)| entry(number, table, &stored, position, &shared));
+    let tables: Vec<TableEntry> =
+        futures_util::stream::iter(entries).buffered(REGISTERED_AT_ONCE).try_collect().await?;
     let topics: Vec<TopicSpec> = tables
         .iter()
         .filter(|t: &&TableEntry| !shared.config.is_signal_table(t.active.id()))

@@ -159,6 +159,7 @@ mod tests {
             collation: None,
             ordinal: 1,
             in_source: true,
+            largest: None,
         });
         let columns = columns.map(|(name, ty, nullable)| Column {
             name: name.to_owned(),

@@ -154,6 +154,7 @@ impl Rig {
             include: Patterns::new([format!("dbo.{table}")]),
             exclude: Patterns::default(),
             exclude_columns: Patterns::default(),
+            largest_value: None,
         };
         let (tables, _) = catalog::tables(&mut client, &selection).await.unwrap();
         let source = &tables[0];
@@ -333,6 +334,7 @@ fn key_text(key: &[usize], row: &Row) -> String {
         Value::Guid(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
         Value::Null
         | Value::Unavailable
+        | Value::TooLarge(_)
         | Value::Bool(_)
         | Value::I16(_)
         | Value::I64(_)

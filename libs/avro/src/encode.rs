@@ -335,13 +335,19 @@ fn put_value(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Enco
         (Encoding::Float64, Value::F64(x)) => out.extend_from_slice(&x.to_le_bytes()),
         (Encoding::Decimal { .. }, Value::Decimal(n)) => wire::put_decimal(*n, out),
         (Encoding::Bytes, Value::Bytes(bytes)) => wire::put_bytes(bytes, out),
+        (Encoding::DecimalText { scale }, Value::Decimal(n)) => {
+            put_patched(out, |out| text::put_decimal(*n, scale, out));
+        }
+        (Encoding::DecimalDouble { scale }, Value::Decimal(n)) => {
+            out.extend_from_slice(&text::nearest_double(*n, scale).to_le_bytes());
+        }
         (Encoding::Guid, Value::Guid(guid)) => {
             put_patched(out, |out| text::put_guid(guid, out));
         }
         (Encoding::Zoned, Value::DateTimeOffset { utc, offset_minutes }) => {
             put_patched(out, |out| text::put_zoned(*utc, *offset_minutes, out));
         }
-        (Encoding::Text | Encoding::Bytes, Value::Unavailable) => {
+        (Encoding::Text | Encoding::Bytes, Value::Unavailable | Value::TooLarge(_)) => {
             wire::put_bytes(UNAVAILABLE.as_bytes(), out);
         }
         (encoding, value) => match encoding.integer(value) {

@@ -81,7 +81,7 @@ impl Pump {
         if !new {
             return Ok(());
         }
-        let selection = self.shared.config.selection();
+        let selection = self.shared.config.reads(self.shared.oversize.max());
         let mut discovery = catalog::discover(&mut self.sql, &selection).await?;
         message_key::apply(&self.shared.config.message_key_columns, &mut discovery)?;
         for refused in discovery.refused {
