@@ -22,7 +22,7 @@ test: tools ## All tests, with real servers; ARGS="--test e2e -- snapshot" runs 
 conformance: tools ## The long tests: a million rows in bounded memory, stress, tiberius' own tests, all of Debezium's
 	$(CARGO) build --release --workspace --all-targets
 	@CAUSEWAY_MEMORY_ROWS=1000000 scripts/test.sh --test e2e -- memory --nocapture
-	@scripts/test.sh --test reconcile --test peers --test sink --test e2e -- --ignored
+	@scripts/test.sh --test reconcile --test peers --test sink --test e2e --test source -- --ignored
 	@tests/tiberius-suite/run
 	@SUITE_TEST_SECONDS=$${SUITE_TEST_SECONDS:-900} tests/debezium-suite/run all
 

@@ -17,6 +17,45 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// Rows of the change table for each change: an update has two images.
 pub(crate) const IMAGES: f64 = (2.0 * 80.0 + 20.0) / 100.0;
 
+/// Rows of each of the [`small`] transactions.
+const SMALL: u64 = 10;
+/// Statements that are sent together.
+const TOGETHER: u64 = 100;
+
+/// Changes rows of `orders` in transactions of ten; gives how many rows. Returns when the capture job has seen them.
+pub(crate) async fn small(
+    sqlserver: &SqlServer,
+    database: &str,
+    client: &mut sqlserver::Client,
+    transactions: u64,
+) -> Result<u64> {
+    let captured = async || -> Result<i64> {
+        let mut client = sqlserver.client(database).await?;
+        let sql = "SELECT COUNT_BIG(*) FROM cdc.dbo_orders_CT";
+        let rows = sqlserver::rows(&mut client, sql).await?;
+        Ok(rows.first().and_then(|row| row.get(0)).unwrap_or(0))
+    };
+    let before = captured().await?;
+    for first in (0..transactions).step_by(usize::try_from(TOGETHER).context("count")?) {
+        let mut sql = String::new();
+        for number in first..transactions.min(first + TOGETHER) {
+            let id = number * SMALL;
+            sql += &format!(
+                "UPDATE dbo.orders SET status = status + 1 WHERE order_id BETWEEN {} AND {};",
+                id + 1,
+                id + SMALL
+            );
+        }
+        sqlserver::exec(client, &sql).await?;
+    }
+    let images = i64::try_from(2 * transactions * SMALL).context("count")?;
+    Box::pin(wait::until("the capture job", LIMIT, || async {
+        Ok((captured().await? >= before + images).then_some(()))
+    }))
+    .await?;
+    Ok(transactions * SMALL)
+}
+
 /// What was changed.
 pub(crate) struct Made {
     /// Changes of rows.

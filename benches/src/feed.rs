@@ -7,6 +7,7 @@ use causeway_change::{Lsn, Operation, Row, Value};
 use causeway_kafka::{
     Admin, Config as Kafka, Producer, Record, Registry, RegistryConfig, TopicSpec, Transactional,
     topic,
+    transactions::{Entry, Range},
 };
 use causeway_tests::{kafka, random::Random, registry};
 
@@ -29,6 +30,15 @@ pub(crate) enum Step {
     Delete(i64),
 }
 
+impl Step {
+    /// The number of the row.
+    pub(crate) fn id(self) -> i64 {
+        match self {
+            Self::Read(id) | Self::Insert(id) | Self::Update(id) | Self::Delete(id) => id,
+        }
+    }
+}
+
 /// Writes the topic of one table.
 pub(crate) struct Feed {
     encoder: Encoder,
@@ -47,6 +57,16 @@ impl Feed {
         kafka: &kafka::Kafka,
         registry: &registry::Registry,
     ) -> Result<Self> {
+        Self::with(prefix, kafka, registry, &Options::default()).await
+    }
+
+    /// A new topic, with records that are written in some other way than by default.
+    pub(crate) async fn with(
+        prefix: &str,
+        kafka: &kafka::Kafka,
+        registry: &registry::Registry,
+        options: &Options,
+    ) -> Result<Self> {
         let table = orders::table();
         let topic = topic::table(prefix, &table.database, &table.id);
         let config = Kafka::new(kafka.bootstrap());
@@ -57,7 +77,7 @@ impl Feed {
             retention_ms: None,
         };
         Admin::new(&config)?.ensure_topics(&[spec]).await?;
-        let encoder = Encoder::new(&table, &topic, &Options::default(), &Default::default())
+        let encoder = Encoder::new(&table, &topic, options, &Default::default())
             .context("compile the encoder")?;
         let registry = Registry::new(&RegistryConfig::new(registry.url()))?;
         let key = encoder.key_schema().context("orders have a key")?;
@@ -87,6 +107,56 @@ impl Feed {
                     self.producer.ready().await?;
                 }
                 self.send(*step)?;
+            }
+            self.producer.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Feed::write`], as source transactions of `size` steps each, with their index.
+    pub(crate) async fn write_transactions(&self, steps: &[Step], size: usize) -> Result<()> {
+        let index = topic::transactions(&self.prefix);
+        let mut number = 0_u32;
+        for steps in steps.chunks(TRANSACTION / size * size) {
+            self.producer.begin()?;
+            for (mark, of_one) in steps.chunks(size).enumerate() {
+                self.producer.ready().await?;
+                for step in of_one {
+                    let (key, value) = self.encode(*step)?;
+                    let record = Record { key: Some(&key), ..self.record() };
+                    self.producer.send_marked(Record { value: Some(&value), ..record }, mark)?;
+                    if matches!(step, Step::Delete(_)) {
+                        self.producer.send_marked(record, mark)?;
+                    }
+                }
+            }
+            let mut runs = self.producer.delivered().await?;
+            runs.sort_by_key(|run| run.mark);
+            for runs in runs.chunk_by(|a, b| a.mark == b.mark) {
+                number += 1;
+                let ranges = runs.iter().map(|run| Range {
+                    topic: self.topic.clone(),
+                    partition: run.partition,
+                    first: run.first,
+                    last: run.last,
+                    count: run.count,
+                });
+                let entry = Entry::Transaction {
+                    id: format!("00000001:{number:08x}:0001"),
+                    commit_ns: 1,
+                    last: true,
+                    events: size as u64,
+                    set_aside: 0,
+                    ranges: ranges.collect(),
+                };
+                let (key, value) = (entry.key().to_owned(), entry.to_json());
+                self.producer.send(Record {
+                    topic: &index,
+                    partition: Some(0),
+                    key: Some(key.as_bytes()),
+                    value: Some(value.as_bytes()),
+                    ..Record::default()
+                })?;
             }
             self.producer.commit().await?;
         }

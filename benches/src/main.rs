@@ -21,6 +21,7 @@ mod reconcile;
 mod result;
 mod sink;
 mod standin;
+mod transactions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -40,6 +41,9 @@ struct Args {
     /// Rows to which the sink's table grows.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     grow: u32,
+    /// A setting of the sink that is not its default: `batch_rows=20000`. May be given several times.
+    #[arg(long = "sink-set", value_name = "KEY=NUMBER", value_parser = setting)]
+    sink_set: Vec<(String, i64)>,
     /// Only the measurements whose name starts so: `avro`, `source`, `sink.upsert`.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
@@ -82,7 +86,8 @@ async fn run(args: &Args) -> Result<()> {
     }
     if wanted(&["sink", "raw"]) {
         let rows = u32::try_from(args.rows).context("fewer rows than four billion")?;
-        Box::pin(sink::run(&mut results, sink::Size { rows, grow: args.grow })).await?;
+        let size = sink::Size { rows, grow: args.grow, set: &args.sink_set };
+        Box::pin(sink::run(&mut results, size, |part| wanted(&[part]))).await?;
     }
     if wanted(&["reconcile", "reladiff"]) {
         let peers = args.reladiff || args.only.starts_with("reladiff");
@@ -104,6 +109,12 @@ async fn run(args: &Args) -> Result<()> {
     print!("{}", results.table());
     println!("written to {}", args.json.display());
     Ok(())
+}
+
+fn setting(text: &str) -> Result<(String, i64), String> {
+    let (key, value) = text.split_once('=').ok_or("it must be KEY=NUMBER")?;
+    let value = value.parse().map_err(|_| format!("{value} is no number"))?;
+    Ok((format!("sink.{key}"), value))
 }
 
 /// Whether figures whose name starts with `only` are among those whose name is `part` or starts with it.

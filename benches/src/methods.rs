@@ -1,5 +1,5 @@
 //! What PostgreSQL does with rows that are in memory already, by each way to write them: the limits that
-//! a sink is measured against. One connection, a commit for each batch.
+//! a sink is measured against. A commit for each batch.
 
 use std::{collections::HashMap, pin::pin, time::Instant};
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use causeway_change::Row;
 use causeway_postgres::encode;
-use causeway_tests::postgres::Client;
+use causeway_tests::postgres::{Client, Postgres};
 use futures_util::SinkExt as _;
 use tokio_postgres::{
     Statement,
@@ -129,24 +129,54 @@ pub(crate) async fn prepare(client: &Client, like: &str, full: bool) -> Result<(
     let fill = if full { format!("INSERT INTO raw SELECT * FROM {like};") } else { String::new() };
     client
         .batch_execute(&format!(
-            "DROP TABLE IF EXISTS raw; CREATE TABLE raw (LIKE {like} INCLUDING ALL); {fill}
-             DROP TABLE IF EXISTS stage; CREATE TEMP TABLE stage (LIKE {like}) ON COMMIT DELETE ROWS"
+            "DROP TABLE IF EXISTS raw; CREATE TABLE raw (LIKE {like} INCLUDING ALL); {fill}"
         ))
         .await
         .context("make a table to write to")?;
+    stage(client, like).await?;
     client.batch_execute("VACUUM ANALYZE raw").await.context("analyze")?;
     client.batch_execute("CHECKPOINT").await.context("checkpoint")
 }
 
-/// Rows per second of a method into the table `raw`.
-pub(crate) async fn run(client: &Client, method: Method, batches: &[Batch]) -> Result<f64> {
-    let mut writer = Writer { client, prepared: HashMap::new() };
-    let start = Instant::now();
-    let mut rows = 0_u32;
-    for batch in batches {
-        writer.write(method, batch).await.with_context(|| format!("write by {}", method.name()))?;
-        rows += u32::try_from(batch.len()).context("count")?;
+/// Makes the temporary table of a connection.
+pub(crate) async fn stage(client: &Client, like: &str) -> Result<()> {
+    let sql = format!(
+        "DROP TABLE IF EXISTS stage; CREATE TEMP TABLE stage (LIKE {like}) ON COMMIT DELETE ROWS"
+    );
+    client.batch_execute(&sql).await.context("make a temporary table")
+}
+
+/// More connections.
+pub(crate) async fn connect(
+    postgres: &Postgres,
+    database: &str,
+    count: usize,
+) -> Result<Vec<Client>> {
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        clients.push(postgres.client(database).await?);
     }
+    Ok(clients)
+}
+
+/// Rows per second of a method into the table `raw`, by each connection with batches of its own.
+pub(crate) async fn run(
+    clients: &[&Client],
+    method: Method,
+    batches: &[Vec<Batch>],
+) -> Result<f64> {
+    let start = Instant::now();
+    let writing = clients.iter().zip(batches).map(|(client, batches)| async move {
+        let mut writer = Writer { client, prepared: HashMap::new() };
+        let mut rows = 0_u32;
+        for batch in batches {
+            let written = writer.write(method, batch).await;
+            written.with_context(|| format!("write by {}", method.name()))?;
+            rows += u32::try_from(batch.len()).context("count")?;
+        }
+        Ok::<_, anyhow::Error>(rows)
+    });
+    let rows: u32 = futures_util::future::try_join_all(writing).await?.into_iter().sum();
     Ok(f64::from(rows) / start.elapsed().as_secs_f64())
 }
 

@@ -73,6 +73,19 @@ pub(crate) fn values(id: u64, random: &mut Random) -> String {
     )
 }
 
+/// The table in PostgreSQL, by the types that our sink gives it.
+pub(crate) const IN_POSTGRES: &str = "CREATE TABLE public.orders (
+  order_id bigint NOT NULL PRIMARY KEY,
+  customer_id integer NOT NULL,
+  status smallint NOT NULL,
+  total numeric(18,2) NOT NULL,
+  fee numeric(19,4) NOT NULL,
+  weight double precision NULL,
+  customer character varying(100) NOT NULL,
+  comment character varying(200) NULL,
+  placed_at timestamp(3) without time zone NOT NULL,
+  reference uuid NOT NULL)";
+
 /// The same table in the pipeline's words.
 pub(crate) fn table() -> Table {
     let column =

@@ -5,6 +5,7 @@
 //! of the whole process, and the processor time for each million rows.
 
 mod counter;
+mod sink;
 mod source;
 
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ enum Half {
     All,
     /// causeway-source and Debezium's SQL Server connector.
     Source,
+    /// causeway-sink and Debezium's JDBC sink.
+    Sink,
 }
 
 /// Measures and writes.
@@ -43,6 +46,9 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut table = Table::default();
     if matches!(options.half, Half::All | Half::Source) {
         Box::pin(source::run(&mut table, options.rows)).await?;
+    }
+    if matches!(options.half, Half::All | Half::Sink) {
+        Box::pin(sink::run(&mut table, options.rows)).await?;
     }
     if let Some(folder) = options.json.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
@@ -73,6 +79,17 @@ pub(crate) struct Figure {
     times_as_fast: f64,
     /// Our memory divided by theirs; 1 for us.
     part_of_memory: f64,
+    /// What both should be; none for us.
+    goal: Option<Goal>,
+}
+
+/// What we want to be beside somebody.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Goal {
+    /// At least so many times as fast.
+    times_as_fast: f64,
+    /// At most this part of the memory.
+    part_of_memory: f64,
 }
 
 /// Who was measured: the first of a piece of work is ours.
@@ -81,7 +98,13 @@ pub(crate) struct Table(Vec<Figure>);
 
 impl Table {
     /// Adds a figure, and says so at once. The first of each piece of work must be ours.
-    pub(crate) fn add(&mut self, work: &'static str, who: &str, measured: Measured) {
+    pub(crate) fn add(
+        &mut self,
+        work: &'static str,
+        who: &str,
+        measured: Measured,
+        goal: Option<Goal>,
+    ) {
         let Measured { rows, rate, mb, cpu } = measured;
         let ours = self.0.iter().find(|figure| figure.work == work);
         let (our_rate, our_mb) = ours.map_or((rate, mb), |f| (f.rows_per_second, f.peak_mb));
@@ -96,6 +119,7 @@ impl Table {
             cpu_seconds_per_million: (cpu * 100.0).round() / 100.0,
             times_as_fast: ratio(our_rate, rate),
             part_of_memory: ratio(our_mb, mb),
+            goal,
         });
     }
 
@@ -105,7 +129,7 @@ impl Table {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "\n{:<16} {:<22} {:>10} {:>10} {:>9} {:>14} {:>12} {:>13}\n",
+            "\n{:<16} {:<22} {:>10} {:>10} {:>9} {:>14} {:>18} {:>18}\n",
             "work",
             "who",
             "rows",
@@ -115,17 +139,27 @@ impl Table {
             "ours faster",
             "ours/memory"
         );
+        // The figure, and the goal behind it.
+        let beside = |text: String, goal: Option<String>| {
+            goal.map_or_else(|| text.clone(), |goal| format!("{text} ({goal})"))
+        };
         for f in &self.0 {
             text += &format!(
-                "{:<16} {:<22} {:>10} {:>10.0} {:>9.0} {:>14.2} {:>11.2}x {:>13.2}\n",
+                "{:<16} {:<22} {:>10} {:>10.0} {:>9.0} {:>14.2} {:>18} {:>18}\n",
                 f.work,
                 f.who,
                 f.rows,
                 f.rows_per_second,
                 f.peak_mb,
                 f.cpu_seconds_per_million,
-                f.times_as_fast,
-                f.part_of_memory
+                beside(
+                    format!("{:.2}x", f.times_as_fast),
+                    f.goal.map(|goal| format!("{}x", goal.times_as_fast)),
+                ),
+                beside(
+                    format!("{:.2}", f.part_of_memory),
+                    f.goal.map(|goal| format!("{:.2}", goal.part_of_memory)),
+                ),
             );
         }
         text
@@ -195,9 +229,10 @@ mod tests {
     fn ratios_are_against_ours() {
         let mut table = Table::default();
         let measured = |rate, mb| Measured { rows: 10, rate, mb, cpu: 1.0 };
-        table.add("source.snapshot", "causeway", measured(500.0, 50.0));
-        table.add("source.snapshot", "theirs", measured(100.0, 500.0));
-        table.add("source.stream", "causeway", measured(300.0, 60.0));
+        let goal = Goal { times_as_fast: 4.0, part_of_memory: 0.2 };
+        table.add("source.snapshot", "causeway", measured(500.0, 50.0), None);
+        table.add("source.snapshot", "theirs", measured(100.0, 500.0), Some(goal));
+        table.add("source.stream", "causeway", measured(300.0, 60.0), None);
         let json: serde_json::Value = serde_json::from_str(&table.json().unwrap()).unwrap();
         assert_eq!(json[0]["times_as_fast"], 1.0);
         assert_eq!(
@@ -205,6 +240,8 @@ mod tests {
             (&5.0.into(), &0.1.into())
         );
         assert_eq!(json[2]["times_as_fast"], 1.0);
-        assert_eq!(table.text().lines().count(), 5);
+        let text = table.text();
+        assert_eq!(text.lines().count(), 5);
+        assert!(text.contains("5.00x (4x)") && text.contains("0.10 (0.20)"), "{text}");
     }
 }

@@ -19,6 +19,9 @@ use crate::{changes, latency, orders, raw, result::Results};
 /// How long a part may take for its rows before we give up.
 pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
+/// How long a process may take to stop.
+const STOP: Duration = Duration::from_secs(30);
+
 /// The pipeline of a run, with the servers it stands on.
 struct Bench {
     pipeline: Pipeline,
@@ -33,7 +36,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     let (sqlserver, kafka, registry, postgres) =
         tokio::join!(shared::sqlserver(), shared::kafka(), shared::registry(), shared::postgres());
     let pipeline = Pipeline::new("bench", sqlserver, kafka, registry, postgres).await?;
-    let bench = Bench { pipeline, sqlserver, postgres, kafka };
+    let mut bench = Bench { pipeline, sqlserver, postgres, kafka };
     let mut client = sqlserver.client(&bench.pipeline.name).await?;
     let start = Instant::now();
     orders::create(&mut client).await?;
@@ -48,15 +51,15 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     let (rate, mb) = bench.measure(&mut source, names::source::ROWS_PUBLISHED.name, rows).await?;
     results.add("source.snapshot", "rows/s", rate, Some(read), Some(mb));
     // The position must be written before it stops: what follows is to be streamed.
-    source.terminate(Duration::from_secs(30)).await?;
+    source.terminate(STOP).await?;
 
     let target = postgres.client(&bench.pipeline.name).await?;
     let the_rest = wanted("pipeline");
     if the_rest {
         // How fast it is stands in sink.rs; here the target only has to have the rows.
         let mut sink = bench.pipeline.sink()?;
-        measure(&mut sink, names::sink::ROWS_APPLIED.name, rows).await?;
-        sink.terminate(Duration::from_secs(30)).await?;
+        steady(&mut sink, names::sink::ROWS_APPLIED.name, rows, &[]).await?;
+        sink.terminate(STOP).await?;
     }
 
     let made = changes::make(sqlserver, &bench.pipeline.name, &mut client, rows).await?;
@@ -66,6 +69,13 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     let (rate, mb) =
         bench.measure(&mut source, names::source::ROWS_PUBLISHED.name, made.events).await?;
     results.add("source.stream", "rows/s", rate, Some(read_changes), Some(mb));
+    if wanted("source.index") {
+        source.terminate(STOP).await?;
+        let transactions = (rows / 50).min(20_000);
+        bench.index(results, &mut client, transactions).await?;
+        source = bench.pipeline.source()?;
+        source.ready(LIMIT).await?;
+    }
     let topic = format!("{0}.{0}.dbo.{1}", bench.pipeline.name, orders::NAME);
     let times = latency::source(kafka, &mut client, &topic).await?;
     // No change can be here before the capture job has it.
@@ -73,7 +83,7 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     results.add("source.latency_p50_ms", "ms", times.p50, Some(capture), None);
     results.add("source.latency_p99_ms", "ms", times.p99, Some(capture), None);
     if !the_rest {
-        source.terminate(Duration::from_secs(30)).await?;
+        source.terminate(STOP).await?;
         return Ok(());
     }
 
@@ -83,13 +93,40 @@ pub(crate) async fn run(results: &mut Results, rows: u64, only: &str) -> Result<
     results.add("pipeline.latency_p50_ms", "ms", times.p50, Some(capture), None);
     results.add("pipeline.latency_p99_ms", "ms", times.p99, Some(capture), None);
     settle(&bench, &mut source, &mut sink).await?;
-    source.terminate(Duration::from_secs(30)).await?;
-    sink.terminate(Duration::from_secs(30)).await?;
+    source.terminate(STOP).await?;
+    sink.terminate(STOP).await?;
     Ok(())
 }
 
 impl Bench {
-    /// As [`measure`], with the processor time of the servers beside it.
+    /// `source.index`: many small transactions streamed with the transaction index; without it is the limit.
+    async fn index(
+        &mut self,
+        results: &mut Results,
+        client: &mut sqlserver::Client,
+        transactions: u64,
+    ) -> Result<()> {
+        let mut rates = Vec::new();
+        for indexed in [false, true] {
+            let config = self.pipeline.config.clone();
+            self.pipeline.config = config.set("source.transaction_index", indexed);
+            self.pipeline.write()?;
+            let name = &self.pipeline.name;
+            let events = changes::small(self.sqlserver, name, client, transactions).await?;
+            let mut source = self.pipeline.source()?;
+            let counter = names::source::ROWS_PUBLISHED.name;
+            rates.push(self.measure(&mut source, counter, events).await?);
+            source.terminate(STOP).await?;
+        }
+        self.pipeline.config = self.pipeline.config.clone().set("source.transaction_index", false);
+        self.pipeline.write()?;
+        if let [(without, _), (with, mb)] = rates[..] {
+            results.add("source.index", "rows/s", with, Some(without), Some(mb));
+        }
+        Ok(())
+    }
+
+    /// As [`steady`], beside its servers.
     async fn measure(&self, process: &mut Proc, counter: &str, rows: u64) -> Result<(f64, f64)> {
         let servers = [("the stand-in", self.sqlserver.pid()), ("Kafka", self.kafka.pid())];
         steady(process, counter, rows, &servers).await
@@ -100,11 +137,9 @@ impl Bench {
 ///
 /// The start of the process does not count: what matters is how fast it goes, and a short run would
 /// measure the start.
-pub(crate) async fn measure(process: &mut Proc, counter: &str, rows: u64) -> Result<(f64, f64)> {
-    steady(process, counter, rows, &[]).await
-}
-
-async fn steady(
+///
+/// Says on the way what the process and the servers need of the processor.
+pub(crate) async fn steady(
     process: &mut Proc,
     counter: &str,
     rows: u64,
@@ -152,14 +187,15 @@ async fn steady(
                 process.tail(20)
             );
         }
-        // A look is work for the process that is measured.
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        // A look is work for the process that is measured: forty a second took a tenth of it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 /// Processor seconds of a process and of servers, so far.
 fn used(process: &Proc, servers: &[(&str, Option<u32>)]) -> Vec<f64> {
-    let of = |pid: Option<u32>| pid.and_then(|pid| child::cpu_seconds(pid).ok()).unwrap_or(0.0);
+    let of =
+        |pid: Option<u32>| pid.and_then(|pid| child::family_cpu_seconds(pid).ok()).unwrap_or(0.0);
     std::iter::once(process.cpu_seconds().unwrap_or(0.0))
         .chain(servers.iter().map(|(_, pid)| of(*pid)))
         .collect()

@@ -28,22 +28,27 @@ use crate::{
     bad,
     feed::{Feed, Step, mix},
     methods::{self, Batch, Method},
-    pipeline::measure,
+    pipeline::steady,
     result::Results,
+    transactions,
 };
 
 /// Rows of one commit of the raw methods: what the sink commits at most by default.
 const COMMIT: usize = 10_000;
+/// Lanes of a sink by default: each has a connection.
+const LANES: usize = 3;
 const TABLE: &str = "public.orders";
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(crate) struct Size<'a> {
     /// Rows of the snapshot, and changes of each mix.
     pub(crate) rows: u32,
     /// Rows to which the table grows at the end.
     pub(crate) grow: u32,
+    /// Settings of the sink that are not its defaults.
+    pub(crate) set: &'a [(String, i64)],
 }
 
 /// A topic, a target and the file that joins them.
@@ -57,39 +62,69 @@ struct Bench {
     rows: i64,
     changes: i64,
     folder: TempDir,
-    _postgres: Postgres,
+    postgres: Postgres,
 }
 
-/// Measures the sink.
-pub(crate) async fn run(results: &mut Results, size: Size) -> Result<()> {
+/// What the best raw method does with the same rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limit {
+    /// By one connection.
+    one: Option<f64>,
+    /// By as many as the sink has lanes.
+    several: Option<f64>,
+}
+
+impl Limit {
+    /// The figure of the sink, beside both.
+    fn add(self, results: &mut Results, name: &str, rate: f64, mb: f64) {
+        results.add(name, "rows/s", rate, self.one, Some(mb));
+        if let Some(several) = self.several {
+            results.add(&format!("{name}.lanes"), "rows/s", rate, Some(several), None);
+        }
+    }
+}
+
+/// Measures what of the sink `wanted` says of; a snapshot is always taken, because all else begins with it.
+pub(crate) async fn run(
+    results: &mut Results,
+    size: Size<'_>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<()> {
     let rows = size.rows;
-    let mut bench = Bench::new().await?;
-    bench.snapshot(results, rows).await?;
-    bench.decode(results).await?;
-    let limit = bench.raw(results, "mix", rows, &Method::UPSERTS).await?;
-    bench.mix(results, "sink.mix", rows, limit).await?;
-    bench.latency(results).await?;
-
-    bench
-        .target
-        .batch_execute(&format!(
-            "CREATE INDEX ON {TABLE} (customer_id); CREATE INDEX ON {TABLE} (placed_at)"
-        ))
-        .await
-        .context("make indexes")?;
+    let mut bench = Bench::new(size.set).await?;
+    bench.snapshot(results, rows, wanted("sink.snapshot") || wanted("raw.snapshot")).await?;
+    if wanted("sink.decode") {
+        bench.decode(results).await?;
+    }
+    if wanted("sink.mix") || wanted("raw.mix") {
+        bench.mix(results, "mix", rows, &Method::UPSERTS).await?;
+    }
+    if wanted("sink.latency") {
+        bench.latency(results).await?;
+    }
     let upserts = [Method::CopyUpsert, Method::Unnest];
-    let limit = bench.raw(results, "mix_indexed", rows, &upserts).await?;
-    bench.mix(results, "sink.mix_indexed", rows, limit).await?;
-    bench.drop_indexes().await?;
-
-    bench.grow(size.grow).await?;
-    let limit = bench.raw(results, "mix_grown", rows, &upserts).await?;
-    bench.mix(results, "sink.mix_grown", rows, limit).await?;
-    bench.bad(results).await
+    if wanted("sink.mix_indexed") || wanted("raw.mix_indexed") {
+        let indexes =
+            format!("CREATE INDEX ON {TABLE} (customer_id); CREATE INDEX ON {TABLE} (placed_at)");
+        bench.target.batch_execute(&indexes).await.context("make indexes")?;
+        bench.mix(results, "mix_indexed", rows, &upserts).await?;
+        bench.drop_indexes().await?;
+    }
+    if wanted("sink.mix_grown") || wanted("raw.mix_grown") {
+        bench.grow(size.grow).await?;
+        bench.mix(results, "mix_grown", rows, &upserts).await?;
+    }
+    if wanted("sink.transactions") {
+        transactions::run(results, rows, &bench.postgres).await?;
+    }
+    if wanted("sink.bad_batch_s") {
+        bench.bad(results).await?;
+    }
+    Ok(())
 }
 
 impl Bench {
-    async fn new() -> Result<Self> {
+    async fn new(set: &[(String, i64)]) -> Result<Self> {
         // The time of each commit is how latency is seen; it costs all methods the same.
         let settings = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
         let own = Postgres::start_with(Options { settings, ..Options::default() });
@@ -101,20 +136,11 @@ impl Bench {
         let folder = tempfile::tempdir().context("make a folder")?;
         let settings =
             Config::new(&prefix).kafka(kafka).registry(registry).postgres(&postgres, &database);
+        let settings = set.iter().fold(settings, |all, (key, value)| all.set(key, *value));
         let config = settings.write(folder.path())?;
         let feed = Arc::new(Feed::new(&prefix, kafka, registry).await?);
         let target = postgres.client(&database).await?;
-        Ok(Self {
-            prefix,
-            feed,
-            settings,
-            config,
-            target,
-            rows: 0,
-            changes: 0,
-            folder,
-            _postgres: postgres,
-        })
+        Ok(Self { prefix, feed, settings, config, target, rows: 0, changes: 0, folder, postgres })
     }
 
     fn sink(&self) -> Result<Proc> {
@@ -122,30 +148,33 @@ impl Bench {
     }
 
     /// Rows of a snapshot into a table that is not there yet.
-    async fn snapshot(&mut self, results: &mut Results, rows: u32) -> Result<()> {
+    async fn snapshot(&mut self, results: &mut Results, rows: u32, raw: bool) -> Result<()> {
         let steps: Vec<Step> = (1..=i64::from(rows)).map(Step::Read).collect();
         self.feed.write(&steps).await?;
-        let mut sink = self.sink()?;
-        let (rate, mb) =
-            measure(&mut sink, names::sink::ROWS_APPLIED.name, u64::from(rows)).await?;
-        sink.terminate(LIMIT).await?;
+        let (rate, mb) = self.work(rows).await?;
         self.rows = i64::from(rows);
         let found: i64 =
             self.target.query_one(&format!("SELECT count(*) FROM {TABLE}"), &[]).await?.get(0);
         if found != self.rows {
             bail!("the snapshot has {found} rows and not {}", self.rows);
         }
-        let mut best = 0.0_f64;
-        let all = [&[Method::Copy], Method::UPSERTS.as_slice()].concat();
-        for method in all {
-            let batches = batches(part(method, &steps))?;
-            methods::prepare(&self.target, TABLE, false).await?;
-            let rate = methods::run(&self.target, method, &batches).await?;
-            results.add(&format!("raw.snapshot.{}", method.name()), "rows/s", rate, None, None);
-            best = best.max(rate);
+        let mut limit = Limit::default();
+        if raw {
+            let all = [&[Method::Copy], Method::UPSERTS.as_slice()].concat();
+            limit = self.raw(results, "snapshot", &steps, &all, false).await?;
         }
-        results.add("sink.snapshot", "rows/s", rate, Some(best), Some(mb));
+        limit.add(results, "sink.snapshot", rate, mb);
         Ok(())
+    }
+
+    /// The sink from start to `rows` rows: its rate and its memory.
+    async fn work(&self, rows: u32) -> Result<(f64, f64)> {
+        let mut sink = self.sink()?;
+        let servers = [("Kafka", shared::kafka().await.pid()), ("PostgreSQL", self.postgres.pid())];
+        let counter = names::sink::ROWS_APPLIED.name;
+        let measured = steady(&mut sink, counter, u64::from(rows), &servers).await?;
+        sink.terminate(LIMIT).await?;
+        Ok(measured)
     }
 
     /// What the sink does with each record before it is written, on one core: from Avro bytes to
@@ -204,45 +233,63 @@ impl Bench {
         Ok(())
     }
 
-    /// The mix by each raw method, and the best of them.
+    /// Steps by each raw method, and the best of them; the best one once more with as many connections as
+    /// the sink has lanes.
     async fn raw(
         &self,
         results: &mut Results,
         name: &str,
-        rows: u32,
+        steps: &[Step],
         list: &[Method],
-    ) -> Result<f64> {
-        let steps = mix(self.rows, self.changes, i64::from(rows));
-        let mut best = 0.0_f64;
+        full: bool,
+    ) -> Result<Limit> {
+        let mut best: Option<(Method, f64)> = None;
         for method in list {
-            let batches = batches(part(*method, &steps))?;
-            methods::prepare(&self.target, TABLE, true).await?;
-            let rate = methods::run(&self.target, *method, &batches).await?;
+            let batches = batches(part(*method, steps))?;
+            methods::prepare(&self.target, TABLE, full).await?;
+            let rate = methods::run(&[&self.target], *method, &[batches]).await?;
             results.add(&format!("raw.{name}.{}", method.name()), "rows/s", rate, None, None);
-            best = best.max(rate);
+            if best.is_none_or(|(_, before)| rate > before) {
+                best = Some((*method, rate));
+            }
         }
+        let (method, one) = best.context("no method")?;
+        let others = methods::connect(&self.postgres, &self.prefix, LANES - 1).await?;
+        let clients: Vec<&Client> = std::iter::once(&self.target).chain(&others).collect();
+        let parts = (0..LANES).map(|lane| {
+            let lane = i64::try_from(lane).context("count")?;
+            let lanes = i64::try_from(LANES).context("count")?;
+            let own = steps.iter().filter(|step| step.id() % lanes == lane);
+            batches(&own.copied().collect::<Vec<_>>())
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        methods::prepare(&self.target, TABLE, full).await?;
+        for client in &others {
+            methods::stage(client, TABLE).await?;
+        }
+        let several = methods::run(&clients, method, &parts).await?;
+        let line = format!("raw.{name}.{}.lanes", method.name());
+        results.add(&line, "rows/s", several, None, None);
         self.target.batch_execute("DROP TABLE raw").await.context("drop a table")?;
-        Ok(best)
+        Ok(Limit { one: Some(one), several: Some(several) })
     }
 
-    /// The mix by the sink.
+    /// The mix by each raw method and by the sink.
     async fn mix(
         &mut self,
         results: &mut Results,
         name: &str,
         rows: u32,
-        limit: f64,
+        list: &[Method],
     ) -> Result<()> {
         let steps = mix(self.rows, self.changes, i64::from(rows));
+        let limit = self.raw(results, name, &steps, list, true).await?;
         self.changes += i64::from(rows);
         self.feed.write(&steps).await?;
         self.target.batch_execute(&format!("VACUUM ANALYZE {TABLE}")).await.context("analyze")?;
         self.target.batch_execute("CHECKPOINT").await.context("checkpoint")?;
-        let mut sink = self.sink()?;
-        let (rate, mb) =
-            measure(&mut sink, names::sink::ROWS_APPLIED.name, u64::from(rows)).await?;
-        sink.terminate(LIMIT).await?;
-        results.add(name, "rows/s", rate, Some(limit), Some(mb));
+        let (rate, mb) = self.work(rows).await?;
+        limit.add(results, &format!("sink.{name}"), rate, mb);
         Ok(())
     }
 

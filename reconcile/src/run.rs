@@ -104,6 +104,7 @@ pub async fn plan(pools: &Pools, scope: &Scope, config: &Config) -> Result<Plan,
         include: Patterns::new(wanted),
         exclude: Patterns::new(scope.exclude.iter().chain(&config.exclude)),
         exclude_columns: Patterns::new(&scope.exclude_columns),
+        largest_value: None,
     };
     let mut client = pools.source.get().await.map_err(ReconcileError::ConnectSource)?;
     let found = causeway_sqlserver::catalog::discover(&mut client, &selection)

@@ -63,6 +63,7 @@ fn key_value(column: &Column, value: &Value) -> Json {
         Value::DateTime(_) => json!(text.replacen(' ', "T", 1)),
         Value::Null
         | Value::Unavailable
+        | Value::TooLarge(_)
         | Value::Bool(_)
         | Value::I16(_)
         | Value::I32(_)

@@ -1,6 +1,7 @@
 //! The transaction: rows of all tables, dead letters and offsets, together or not at all.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     pin::pin,
     sync::Arc,
@@ -17,7 +18,7 @@ use crate::{
     SinkError,
     change::{Action, Change, Refusal, Shape},
     dead_letter,
-    isolate::{Outcome, write_slice},
+    isolate::{Outcome, Refused, write_slice},
     letters::{self, Open},
     member,
     policy::OnError,
@@ -82,7 +83,10 @@ impl Applier {
     /// A transient error leaves the batch as it was, to be tried again. Others are for a person.
     pub async fn apply(&mut self, batch: &mut Batch) -> Result<usize, SinkError> {
         // By topic, because topics are tables; stable, so that each partition keeps its order.
-        batch.changes.sort_by(|a, b| a.shape.topic.cmp(&b.shape.topic));
+        batch.changes.sort_by(|a, b| {
+            let one = Arc::ptr_eq(&a.shape, &b.shape);
+            if one { Ordering::Equal } else { a.shape.topic.cmp(&b.shape.topic) }
+        });
         let began = Instant::now();
         let start = SystemTime::now();
         let mut attempt = self.transaction(batch, false).await;
@@ -157,6 +161,7 @@ impl Applier {
             Poll::Pending => false,
         };
         let mut outcome = Outcome::default();
+        let refused = if isolated { Refused::IsAlone } else { Refused::CostsItsPart };
         let written = async {
             if isolated {
                 // A constraint that is checked at the end would fail the commit, and say nothing of which record
@@ -170,7 +175,7 @@ impl Applier {
             for slice in slices(&batch.changes) {
                 let (shape, changes) = (&*slice.shape, slice.changes);
                 let (tables, out) = (&mut self.tables, &mut outcome);
-                write_slice(client, statements, tables, shape, changes, out, isolated).await?;
+                write_slice(client, statements, tables, shape, changes, out, refused).await?;
             }
             for refusal in &outcome.refusals {
                 if refusal.on_error == OnError::Stop {
@@ -228,8 +233,8 @@ pub(crate) fn measure(pipeline: &str, batch: &Batch, began: Instant, start: Syst
         let (mut puts, mut deletes) = (0, 0);
         for change in slice.changes {
             match change.action {
-                Action::Put(_) => puts += 1,
-                Action::Delete => deletes += 1,
+                Action::Put(_) | Action::Match { after: Some(_), .. } => puts += 1,
+                Action::Delete | Action::Match { after: None, .. } => deletes += 1,
             }
         }
         for (operation, count) in [("upsert", puts), ("delete", deletes)] {
@@ -239,7 +244,8 @@ pub(crate) fn measure(pipeline: &str, batch: &Batch, began: Instant, start: Syst
         }
     }
     let streamed = batch.changes.iter().filter(|change| !change.snapshot);
-    if let Some(age) = streamed.filter_map(Change::age_seconds).reduce(f64::max) {
+    if let Some(oldest) = streamed.filter_map(Change::committed_at).min() {
+        let age = SystemTime::now().duration_since(oldest).unwrap_or_default().as_secs_f64();
         names::LATENCY_SECONDS.record(age, &[]);
         names::LAG_SECONDS.set(age, &[]);
     }
@@ -283,6 +289,9 @@ pub(crate) fn stop(refusal: &Refusal) -> SinkError {
 /// Cuts changes, sorted by topic, where the topic or the schema changes.
 fn slices(changes: &[Change]) -> impl Iterator<Item = Slice<'_>> {
     changes
-        .chunk_by(|a, b| a.shape.topic == b.shape.topic && a.shape.schema_id == b.shape.schema_id)
+        .chunk_by(|a, b| {
+            Arc::ptr_eq(&a.shape, &b.shape)
+                || (a.shape.topic == b.shape.topic && a.shape.schema_id == b.shape.schema_id)
+        })
         .filter_map(|changes| Some(Slice { shape: changes.first()?.shape.clone(), changes }))
 }

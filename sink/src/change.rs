@@ -64,6 +64,14 @@ pub enum Action {
     Put(Bytes),
     /// The row is gone.
     Delete,
+    /// Of a table without key: one row that is `before` becomes `after`, or goes. Fields as in `Put`, those of `before`
+    /// without the columns that say where a row comes from.
+    Match {
+        /// What it was.
+        before: Bytes,
+        /// What it is.
+        after: Option<Bytes>,
+    },
 }
 
 /// One decoded record.
@@ -71,10 +79,12 @@ pub enum Action {
 pub struct Change {
     /// Version of its table.
     pub shape: Arc<Shape>,
-    /// The key's fields as PostgreSQL takes them.
+    /// The key's fields as PostgreSQL takes them; empty when every change is a row.
     pub key_fields: Bytes,
     /// What it does.
     pub action: Action,
+    /// Some values of the row are not known: large ones that an update did not touch.
+    pub partial: bool,
     /// Read by a snapshot.
     pub snapshot: bool,
     /// Commit of its transaction.
@@ -99,19 +109,10 @@ impl Change {
         }
     }
 
-    /// True for a row of which some values are not known: large ones that an update did not touch.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        match &self.action {
-            Action::Put(row) => fields(row).any(is_absent),
-            Action::Delete => false,
-        }
-    }
-
     /// As folding sees it.
     #[must_use]
     pub fn step(&self) -> Step<'_> {
-        Step { key: self.key(), key_fields: &self.key_fields, action: &self.action }
+        Step { key: &self.key_fields, action: &self.action, partial: self.partial }
     }
 
     /// Bytes that it holds, roughly.
@@ -120,16 +121,16 @@ impl Change {
         let action = match &self.action {
             Action::Put(fields) => fields.len(),
             Action::Delete => 0,
+            Action::Match { before, after } => before.len() + after.as_ref().map_or(0, Bytes::len),
         };
         self.message.size() + action + self.key_fields.len() + size_of::<Self>()
     }
 
-    /// Seconds since the commit; none when its time is not known.
+    /// When its transaction was committed; none when that is not known.
     #[must_use]
-    pub fn age_seconds(&self) -> Option<f64> {
+    pub fn committed_at(&self) -> Option<SystemTime> {
         let commit = u64::try_from(self.commit_ms).ok().filter(|ms| *ms > 0)?;
-        let commit = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(commit);
-        Some(SystemTime::now().duration_since(commit).unwrap_or_default().as_secs_f64())
+        Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(commit))
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// Seconds between two looks for new topics.
     pub discover_seconds: u64,
+    /// Seconds between two looks at the newest schema of each topic, by which tables and columns are made before
+    /// a record has them; 0: never.
+    pub schema_seconds: u64,
     /// What a reader of the target sees together.
     pub apply: ApplyConfig,
     /// What is different for some tables.
@@ -68,10 +71,11 @@ impl Default for Config {
             batch_rows: 10_000,
             batch_bytes: 6 << 20,
             batch_age_ms: 20,
-            lanes: 2,
+            lanes: 3,
             member_timeout_ms: 6_000,
             dead_letters: DeadLetters::Continue,
             discover_seconds: 2,
+            schema_seconds: 10,
             apply: ApplyConfig::default(),
             tables: Vec::new(),
         }

@@ -12,7 +12,7 @@ use causeway_postgres::{EncodeError, put};
 use crate::{
     change::{ABSENT, Action, Change, Shape, fields, is_absent},
     meta::Whence,
-    policy::{Deleting, KeyFrom},
+    policy::{Deleting, KeyFrom, Writing},
     reader::{Read, Reader},
     transcode::{Fault, Replaced},
 };
@@ -113,16 +113,18 @@ pub fn convert(
     };
     buffer.row.clear();
     let row = &mut buffer.row;
-    let read = shape
-        .reader
-        .stream(body, |i, field: ValueRef<'_>| shape.plan.put(i, field, row, &mut replaced))?;
+    let mut partial = false;
+    let read = shape.reader.stream(body, |i, field: ValueRef<'_>| {
+        partial |= matches!(field, ValueRef::Unavailable);
+        shape.plan.put(i, field, row, &mut replaced)
+    })?;
     let whence = Whence {
         operation: read.operation,
         commit_lsn: read.source.commit_lsn,
         commit_ms: read.source.ts_ms,
         message,
     };
-    let made = Made { message, shape, read: &read, whence: &whence };
+    let made = Made { message, shape, read: &read, whence: &whence, partial };
     let converted = match shape.policy.key {
         KeyFrom::Kafka | KeyFrom::None => made.history(buffer, &mut replaced)?,
         KeyFrom::Record => made.by_record_key(buffer, record_key)?,
@@ -152,7 +154,7 @@ pub fn tombstone(
         source: causeway_avro::DecodedSource::default(),
     };
     let whence = Whence { operation: read.operation, commit_lsn: None, commit_ms: 0, message };
-    Made { message, shape, read: &read, whence: &whence }.by_record_key(buffer, key)
+    Made { message, shape, read: &read, whence: &whence, partial: false }.by_record_key(buffer, key)
 }
 
 /// The fields of the record's key.
@@ -179,14 +181,21 @@ struct Made<'a> {
     shape: &'a Arc<Shape>,
     read: &'a Read<'a>,
     whence: &'a Whence<'a>,
+    /// It has values that are not known; they may be of columns that are left out.
+    partial: bool,
 }
 
 impl Made<'_> {
     fn change(&self, key_fields: Bytes, action: Action) -> Change {
+        let partial = match &action {
+            Action::Put(row) => self.partial && fields(row).any(is_absent),
+            Action::Delete | Action::Match { .. } => false,
+        };
         Change {
             shape: self.shape.clone(),
             key_fields,
             action,
+            partial,
             snapshot: self.read.source.snapshot,
             commit_lsn: self.read.source.commit_lsn,
             change_lsn: self.read.source.change_lsn,
@@ -240,11 +249,7 @@ impl Made<'_> {
         let updates =
             operation == Operation::Update && matches!(self.shape.reader, Reader::Envelope(_));
         if self.message.key.is_none() && (operation == Operation::Delete || updates) {
-            return Err(format!(
-                "operation {} without a record key: the row cannot be found",
-                operation.letter()
-            )
-            .into());
+            return self.by_row_before(buffer);
         }
         if operation == Operation::Delete {
             return self.delete(buffer, key);
@@ -252,6 +257,47 @@ impl Made<'_> {
         self.metas(&mut buffer.row)?;
         let row = buffer.take();
         Ok(Converted::One(self.change(key, Action::Put(row))))
+    }
+
+    /// There is no key: the row is found by what it was.
+    fn by_row_before(&self, buffer: &mut Buffer) -> Result<Converted, Failure> {
+        let operation = self.read.operation;
+        let is_delete = operation == Operation::Delete;
+        match (self.shape.policy.write, self.shape.policy.delete) {
+            (_, Deleting::Ignore) if is_delete => return Ok(Converted::Nothing),
+            (Writing::Upsert, Deleting::Delete | Deleting::Ignore) => {}
+            (Writing::Upsert, Deleting::Soft) if !is_delete => {}
+            (Writing::Upsert | Writing::Insert | Writing::Update, _) => {
+                return Err(format!(
+                    "operation {} without a record key: the row cannot be found under its table's rules",
+                    operation.letter()
+                )
+                .into());
+            }
+        }
+        let Some(image) = self.read.before else {
+            return Err(format!(
+                "operation {} without a record key and without the row before: the row cannot be found",
+                operation.letter()
+            )
+            .into());
+        };
+        let row = &mut buffer.before;
+        row.clear();
+        let mut again = Replaced::default();
+        self.shape.reader.stream_before(image, |i, field: ValueRef<'_>| {
+            self.shape.plan.put(i, field, row, &mut again)
+        })?;
+        let row = std::mem::take(&mut buffer.before);
+        let before = buffer.keep(&row);
+        buffer.before = row;
+        let after = if is_delete {
+            None
+        } else {
+            self.metas(&mut buffer.row)?;
+            Some(buffer.take())
+        };
+        Ok(Converted::One(self.change(Bytes::new(), Action::Match { before, after })))
     }
 
     /// The key is some columns of the row.
@@ -335,7 +381,10 @@ impl Made<'_> {
                 }
                 self.metas(&mut buffer.row)?;
                 let row = buffer.take();
-                Ok(Converted::One(self.change(key.clone(), Action::Put(row))))
+                let partial = fields(&row).any(is_absent);
+                let mut change = self.change(key.clone(), Action::Put(row));
+                change.partial = partial;
+                Ok(Converted::One(change))
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Decoded {
     /// A change to apply.
-    Change(Box<Change>),
+    Change(Change),
     /// The key of its row changed: the old row goes, the new one comes.
     Moved(Box<(Change, Change)>),
     /// A tombstone, or an operation that says nothing of a row.
@@ -133,6 +133,10 @@ impl Records {
         message: &Arc<Message>,
         stop: &CancellationToken,
     ) -> Result<Option<Decoded>, SinkError> {
+        // The registry is asked for the first record of a schema only.
+        if let Some(decoded) = self.decode_known(message) {
+            return Ok(Some(decoded));
+        }
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             match self.decode(message.clone()).await {
@@ -148,6 +152,20 @@ impl Records {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Decodes a record of the schemas of the one before; none for others.
+    fn decode_known(&mut self, message: &Arc<Message>) -> Option<Decoded> {
+        let ((schema_id, topic, key_id), shape) = self.last.as_ref()?;
+        let id = |bytes| frame::split(bytes).ok().map(|(id, _)| id);
+        let known = id(message.value.as_deref()?)? == *schema_id
+            && message.key.as_deref().map(id) == key_id.map(Some)
+            && same(topic, &message.topic);
+        if !known {
+            return None;
+        }
+        let converted = convert(&mut self.buffer, message, shape);
+        Some(decoded(message, shape, converted))
     }
 
     /// Decodes one record.
@@ -178,15 +196,7 @@ impl Records {
             Some(_) => convert(&mut self.buffer, &message, &shape),
             None => tombstone(&mut self.buffer, &message, &shape),
         };
-        Ok(match converted {
-            Ok(Converted::Nothing) => Decoded::Nothing,
-            Ok(Converted::One(change)) => Decoded::Change(Box::new(change)),
-            Ok(Converted::Moved(old, new)) => Decoded::Moved(Box::new((old, new))),
-            Err(Failure::Unreadable(reason)) => {
-                refused(&message, Some(&shape.source), shape.policy.on_error, reason)
-            }
-            Err(Failure::Unfit { error, always }) => unfit(&message, &shape, &error, always),
-        })
+        Ok(decoded(&message, &shape, converted))
     }
 
     /// For a tombstone: the version of its table, when its topic is of flattened records, in which a
@@ -262,12 +272,13 @@ impl Records {
             None => None,
             Some(key) => Some(frame::split(key).map_err(|e| refuse(&e))?.0),
         };
-        let place = (schema_id, message.topic.clone(), key_id);
-        if let Some((last, shape)) = &self.last
-            && *last == place
+        if let Some(((last_id, last_topic, last_key), shape)) = &self.last
+            && (*last_id, *last_key) == (schema_id, key_id)
+            && same(last_topic, &message.topic)
         {
             return Ok(shape.clone());
         }
+        let place = (schema_id, message.topic.clone(), key_id);
         if let Some(known) = self.values.get(&place) {
             let shape = known.clone().map_err(Stop::Refuse)?;
             self.last = Some((place, shape.clone()));
@@ -306,8 +317,18 @@ impl Records {
     /// # Errors
     /// What the registry answers, or a sentence about schemas that cannot be read.
     pub async fn newest(&self, name: &str) -> Result<Option<Shape>, Newest> {
+        self.newer(name, None).await
+    }
+
+    /// As [`Records::newest`]; none also when it is the one that is known.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn newer(&self, name: &str, known: Option<u32>) -> Result<Option<Shape>, Newest> {
         let value = self.registry.latest(&topic::value_subject(name)).await?;
-        let Some((schema_id, schema)) = value else { return Ok(None) };
+        let Some((schema_id, schema)) = value.filter(|(id, _)| Some(*id) != known) else {
+            return Ok(None);
+        };
         let key = self.registry.latest(&topic::key_subject(name)).await?;
         let Some(source) = table_of(&self.pipeline, name) else { return Ok(None) };
         let reader = Reader::new(&schema).map_err(|error| Newest::Schema(error.to_string()))?;
@@ -371,6 +392,27 @@ impl Records {
             policy,
         })
     }
+}
+
+fn decoded(
+    message: &Arc<Message>,
+    shape: &Shape,
+    converted: Result<Converted, Failure>,
+) -> Decoded {
+    match converted {
+        Ok(Converted::Nothing) => Decoded::Nothing,
+        Ok(Converted::One(change)) => Decoded::Change(change),
+        Ok(Converted::Moved(old, new)) => Decoded::Moved(Box::new((old, new))),
+        Err(Failure::Unreadable(reason)) => {
+            refused(message, Some(&shape.source), shape.policy.on_error, reason)
+        }
+        Err(Failure::Unfit { error, always }) => unfit(message, shape, &error, always),
+    }
+}
+
+/// Whether two texts are the same: most are one and the same piece of memory.
+fn same(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 /// Why the newest version of a table is not known.

@@ -54,6 +54,26 @@ pub enum SinkError {
         /// Why.
         why: String,
     },
+    /// The row of a table without key that a record is about is not there, or not alone.
+    #[error("table {table}: {why}")]
+    Row {
+        /// Schema and table in PostgreSQL.
+        table: String,
+        /// Why, without a value.
+        why: &'static str,
+    },
+    /// A source transaction, or a group of them, that the target refuses as a whole: no single record is
+    /// to blame, or it cannot be told. Nothing of it is applied; the sink tries again until a person has
+    /// mended the target.
+    #[error(
+        "{what} cannot be applied whole: {why}. The record that is to blame cannot be told, because the constraint is checked at the end of the transaction. Mend the target's rows (causeway-reconcile names them) or drop the constraint; it is tried again by itself"
+    )]
+    Whole {
+        /// Which.
+        what: String,
+        /// What PostgreSQL says.
+        why: String,
+    },
     /// The transaction index cannot be followed.
     #[error("transaction index {topic} at offset {offset}: {why}")]
     Index {
@@ -104,7 +124,9 @@ impl SinkError {
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Index { .. }
+            | Self::Row { .. }
             | Self::Table { .. }
+            | Self::Whole { .. }
             | Self::DeadLetter { .. } => false,
         }
     }
@@ -114,7 +136,7 @@ impl SinkError {
     pub fn class(&self) -> Option<Class> {
         match self {
             Self::Postgres(error) => Some(error.class()),
-            Self::Aside { .. } => Some(Class::Record),
+            Self::Aside { .. } | Self::Row { .. } => Some(Class::Record),
             Self::Kafka(_)
             | Self::Registry(_)
             | Self::Panicked
@@ -123,6 +145,7 @@ impl SinkError {
             | Self::Gap { .. }
             | Self::Index { .. }
             | Self::Table { .. }
+            | Self::Whole { .. }
             | Self::DeadLetter { .. } => None,
         }
     }
@@ -133,10 +156,25 @@ impl SinkError {
         self.postgres().and_then(PostgresError::sqlstate)
     }
 
-    /// The constraint that PostgreSQL names.
+    /// What is waited for, as the metrics name it.
     #[must_use]
-    pub fn constraint(&self) -> Option<&str> {
-        self.postgres().and_then(|error| error.names().1)
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) if self.sqlstate() == Some("53100") => "disk",
+            Self::Kafka(_) => "kafka",
+            Self::Registry(_) => "registry",
+            Self::Whole { .. } => "constraint",
+            Self::Postgres(_)
+            | Self::Panicked
+            | Self::Asked(_)
+            | Self::Aside { .. }
+            | Self::Fenced { .. }
+            | Self::Gap { .. }
+            | Self::Index { .. }
+            | Self::Row { .. }
+            | Self::Table { .. }
+            | Self::DeadLetter { .. } => "postgres",
+        }
     }
 
     fn postgres(&self) -> Option<&PostgresError> {
@@ -150,7 +188,9 @@ impl SinkError {
             | Self::Fenced { .. }
             | Self::Gap { .. }
             | Self::Index { .. }
+            | Self::Row { .. }
             | Self::Table { .. }
+            | Self::Whole { .. }
             | Self::DeadLetter { .. } => None,
         }
     }

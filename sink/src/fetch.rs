@@ -176,7 +176,7 @@ impl Fetcher {
                 if slot.label.is_none() {
                     slot.label = Some(change.shape.source.to_string());
                 }
-                lane.batch.changes.push(*change);
+                lane.batch.changes.push(change);
             }
             Decoded::Moved(pair) => {
                 let (old, new) = *pair;
@@ -202,8 +202,7 @@ impl Fetcher {
     /// The slot of a record; none when it is not ours any more, or was applied already: it was fetched
     /// before its partition went away and came back.
     fn slot(&mut self, message: &Message) -> Option<usize> {
-        let same =
-            |slot: &Slot| slot.place.1 == message.partition && *slot.place.0 == *message.topic;
+        let same = |slot: &Slot| slot.place.1 == message.partition && slot.place.0 == message.topic;
         if !self.slots.get(self.last).is_some_and(same) {
             self.last = *self.owned.get(&(message.topic.clone(), message.partition))?;
         }

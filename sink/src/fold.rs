@@ -5,27 +5,27 @@
 //! becomes an update of the other columns. A delete and a later row are that row alone: an upsert
 //! replaces every column.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use crate::change::{Action, fields, is_absent};
 
 /// One change, as folding sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// Equal for equal keys; none for a table without key.
-    pub key: Option<&'a [u8]>,
-    /// The key's fields.
-    pub key_fields: &'a [u8],
+    /// The key's fields; empty for a table without key.
+    pub key: &'a [u8],
     /// What it does.
     pub action: &'a Action,
+    /// The row that it puts has absent fields.
+    pub partial: bool,
 }
 
 /// What a slice of changes of one table and one shape comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded<'a> {
-    /// Rows to insert or replace: key fields and row fields, by key.
+    /// Rows to insert or replace: key fields and row fields, sorted by key.
     pub puts: Vec<(&'a [u8], Cow<'a, [u8]>)>,
-    /// Rows to update in part: some fields are absent. Key fields and row fields, by key.
+    /// Rows to update in part: some fields are absent. Key fields and row fields, sorted by key.
     pub parts: Vec<(&'a [u8], Cow<'a, [u8]>)>,
     /// Keys to delete, sorted.
     pub deletes: Vec<&'a [u8]>,
@@ -33,45 +33,56 @@ pub struct Folded<'a> {
     pub appends: Vec<&'a [u8]>,
 }
 
-/// The key's fields, and the row unless it was deleted.
-type Last<'a> = (&'a [u8], Option<Cow<'a, [u8]>>);
-
 /// Folds changes that are in the order of their topic's partitions.
+///
+/// Sorted by key, the changes of one key stand side by side: no table of keys is needed, and the rows
+/// are in one order for all sinks and batches, so that two transactions never lock rows crosswise.
 #[must_use]
 pub fn fold<'a>(steps: impl Iterator<Item = Step<'a>>) -> Folded<'a> {
-    let mut last: HashMap<&[u8], Last<'_>> = HashMap::new();
     let mut folded = Folded::default();
+    let mut keyed: Vec<(u128, Step<'a>)> = Vec::with_capacity(steps.size_hint().0);
     for step in steps {
-        let Some(key) = step.key else {
-            if let Action::Put(row) = step.action {
-                folded.appends.push(row);
-            }
-            continue;
-        };
-        let row = match step.action {
-            Action::Delete => None,
-            Action::Put(row) => {
-                let before = last.get(key).and_then(|(_, row)| row.as_deref());
-                Some(match before {
-                    Some(before) if fields(row).any(is_absent) => Cow::Owned(merge(before, row)),
-                    Some(_) | None => Cow::Borrowed(row.as_ref()),
-                })
-            }
-        };
-        last.insert(key, (step.key_fields, row));
-    }
-    for (key, row) in last.into_values() {
-        match row {
-            None => folded.deletes.push(key),
-            Some(row) if fields(&row).any(is_absent) => folded.parts.push((key, row)),
-            Some(row) => folded.puts.push((key, row)),
+        if !step.key.is_empty() {
+            keyed.push((head(step.key), step));
+        } else if let Action::Put(row) = step.action {
+            folded.appends.push(row);
         }
     }
-    // One order for all sinks and batches, so that two transactions never lock rows crosswise.
-    folded.puts.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    folded.parts.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    folded.deletes.sort_unstable();
+    // Stable: the changes of one key stay in order.
+    keyed.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.key.cmp(right.key)));
+    folded.puts.reserve(keyed.len());
+    for same in keyed.chunk_by(|(a, left), (b, right)| a == b && left.key == right.key) {
+        let Some((_, Step { key, .. })) = same.first() else { continue };
+        let mut last: Option<(Cow<'a, [u8]>, bool)> = None;
+        for (_, step) in same {
+            last = match (step.action, last) {
+                // One that is matched has no key, and is not folded.
+                (Action::Delete | Action::Match { .. }, _) => None,
+                (Action::Put(row), Some((before, _))) if step.partial => {
+                    let merged = merge(&before, row);
+                    let partial = fields(&merged).any(is_absent);
+                    Some((Cow::Owned(merged), partial))
+                }
+                (Action::Put(row), _) => Some((Cow::Borrowed(row), step.partial)),
+            };
+        }
+        match last {
+            None => folded.deletes.push(key),
+            Some((row, true)) => folded.parts.push((key, row)),
+            Some((row, false)) => folded.puts.push((key, row)),
+        }
+    }
     folded
+}
+
+/// The first bytes of a key as one number, so that most keys are told apart without reading them again.
+fn head(key: &[u8]) -> u128 {
+    if let Some(head) = key.first_chunk::<16>() {
+        return u128::from_be_bytes(*head);
+    }
+    let mut head = [0; 16];
+    head.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    u128::from_be_bytes(head)
 }
 
 /// The newer row, with the older one's fields where it has none.
@@ -108,9 +119,9 @@ mod tests {
 
     fn folded(changes: &[(&'static str, Action)]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<String>) {
         let steps = changes.iter().map(|(key, action)| Step {
-            key: Some(key.as_bytes()),
-            key_fields: key.as_bytes(),
+            key: key.as_bytes(),
             action,
+            partial: matches!(action, Action::Put(row) if fields(row).any(is_absent)),
         });
         let folded = fold(steps);
         let rows = |list: Vec<(&[u8], Cow<'_, [u8]>)>| {
@@ -155,7 +166,20 @@ mod tests {
     #[test]
     fn rows_without_key_are_all_kept() {
         let action = put(&["x"]);
-        let step = Step { key: None, key_fields: &[], action: &action };
+        let step = Step { key: &[], action: &action, partial: false };
         assert_eq!(fold([step, step].into_iter()).appends.len(), 2);
+    }
+
+    #[test]
+    fn keys_that_begin_alike_are_told_apart() {
+        let (puts, _, deletes) = folded(&[
+            ("the same sixteen bytes and more", put(&["1"])),
+            ("the same sixteen bytes", put(&["2"])),
+            ("k\0", put(&["3"])),
+            ("k", put(&["4"])),
+            ("the same sixteen bytes", Action::Delete),
+        ]);
+        assert_eq!(puts, [row(&["4"]), row(&["3"]), row(&["1"])]);
+        assert_eq!(deletes, ["the same sixteen bytes"]);
     }
 }

@@ -1,10 +1,18 @@
 //! Which record it was: when PostgreSQL refuses a slice because of one row, the slice is halved until
-//! the row is alone. Everything else of the batch is applied, in order. It is done piece by piece, so that a bad
-//! record costs its piece twice and not its batch.
+//! the row is alone. Everything else of the batch is applied, in order.
+//!
+//! What a bad record costs is bounded twice: a large slice is written in parts, each under a savepoint, so that
+//! only its own part is written again; and that one by pieces, so that only its own piece is halved.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use causeway_postgres::{Class, PostgresError, Session};
+use causeway_service::exit::chain_line;
 
 use crate::{
     SinkError,
@@ -14,8 +22,22 @@ use crate::{
     write::{Statements, write},
 };
 
+/// Changes under one savepoint while nothing is wrong: as many as a transaction has by default, which then
+/// has no savepoint at all.
+const PART: usize = 10_000;
 /// Changes under one savepoint, before anything is halved.
 const PIECE: usize = 1_000;
+
+/// What becomes of a record that PostgreSQL refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It fails the slice.
+    Fails,
+    /// It is looked for in its part of the slice; a slice that is one part fails.
+    CostsItsPart,
+    /// It is looked for.
+    IsAlone,
+}
 
 /// What writing a batch came to, beside its rows.
 #[derive(Debug, Default)]
@@ -36,8 +58,7 @@ impl Outcome {
     }
 }
 
-/// Writes a slice; records that wait for older letters of their keys are set aside. Without isolation
-/// the first record that PostgreSQL refuses fails it, with isolation it becomes a refusal.
+/// Writes a slice; records that wait for older letters of their keys are set aside.
 ///
 /// # Errors
 /// What PostgreSQL answers.
@@ -48,16 +69,58 @@ pub async fn write_slice(
     shape: &Shape,
     changes: &[Change],
     outcome: &mut Outcome,
-    isolated: bool,
+    refused: Refused,
 ) -> Result<(), SinkError> {
-    if isolated {
-        // Halving all of it would write most rows several times: pieces bound what a bad record costs.
-        for piece in changes.chunks(PIECE) {
-            write_isolated(client, statements, tables, shape, piece, outcome).await?;
+    match refused {
+        Refused::Fails => {
+            return write_sorted(client, statements, tables, shape, changes, outcome).await;
         }
-        return Ok(());
+        Refused::CostsItsPart if changes.len() <= PART => {
+            return write_sorted(client, statements, tables, shape, changes, outcome).await;
+        }
+        Refused::CostsItsPart => {
+            for part in changes.chunks(PART) {
+                match write_undoable(client, statements, tables, shape, part, outcome).await {
+                    Ok(None) => continue,
+                    Ok(Some(error)) => {
+                        let error = chain_line(&error);
+                        tracing::debug!(%error, rows = part.len(), "looking for the record");
+                    }
+                    Err(error) => return Err(error),
+                }
+                isolate(client, statements, tables, shape, part, outcome).await?;
+            }
+        }
+        Refused::IsAlone => isolate(client, statements, tables, shape, changes, outcome).await?,
     }
-    if outcome.held.is_empty() {
+    Ok(())
+}
+
+/// Halving all of it would write most rows several times: pieces bound what a bad record costs.
+async fn isolate(
+    client: &Session,
+    statements: &mut Statements,
+    tables: &mut Tables,
+    shape: &Shape,
+    changes: &[Change],
+    outcome: &mut Outcome,
+) -> Result<(), SinkError> {
+    for piece in changes.chunks(PIECE) {
+        write_isolated(client, statements, tables, shape, piece, outcome).await?;
+    }
+    Ok(())
+}
+
+/// Writes what does not wait for older letters.
+async fn write_sorted(
+    client: &Session,
+    statements: &mut Statements,
+    tables: &mut Tables,
+    shape: &Shape,
+    changes: &[Change],
+    outcome: &mut Outcome,
+) -> Result<(), SinkError> {
+    if !outcome.held.meets(changes) {
         return write(client, statements, tables, shape, changes).await;
     }
     let sorted = outcome.held.sort(changes);
@@ -65,6 +128,49 @@ pub async fn write_slice(
     outcome.supersede.extend(sorted.supersede);
     sorted.parked.into_iter().for_each(|refusal| outcome.refuse(refusal));
     Ok(())
+}
+
+/// Writes under a savepoint. When PostgreSQL refuses a record, nothing is written, and its answer is given.
+async fn write_undoable(
+    client: &Session,
+    statements: &mut Statements,
+    tables: &mut Tables,
+    shape: &Shape,
+    changes: &[Change],
+    outcome: &mut Outcome,
+) -> Result<Option<SinkError>, SinkError> {
+    let failed = |e| PostgresError::statement("isolate a record", e);
+    tables.savepoint();
+    statements.savepoint();
+    // Sent now, and answered while what follows is on its way.
+    let mut saved = pin!(client.batch_execute("SAVEPOINT causeway_slice"));
+    let answered = match futures_util::poll!(saved.as_mut()) {
+        Poll::Ready(answer) => {
+            answer.map_err(failed)?;
+            true
+        }
+        Poll::Pending => false,
+    };
+    let written = write_sorted(client, statements, tables, shape, changes, outcome).await;
+    if !answered {
+        saved.await.map_err(failed)?;
+    }
+    let error = match written {
+        Ok(()) => {
+            client.batch_execute("RELEASE causeway_slice").await.map_err(failed)?;
+            return Ok(None);
+        }
+        Err(error) => error,
+    };
+    if error.class() != Some(Class::Record) {
+        return Err(error);
+    }
+    let undo = "ROLLBACK TO causeway_slice; RELEASE causeway_slice";
+    client.batch_execute(undo).await.map_err(failed)?;
+    // A table that the slice made is gone with it.
+    tables.undone();
+    statements.undone();
+    Ok(Some(error))
 }
 
 /// Writes a slice under a savepoint; what cannot be written comes back as refusals.
@@ -77,28 +183,8 @@ fn write_isolated<'a>(
     outcome: &'a mut Outcome,
 ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'a>> {
     Box::pin(async move {
-        let failed = |e| PostgresError::statement("isolate a record", e);
-        client.batch_execute("SAVEPOINT causeway_slice").await.map_err(failed)?;
-        let sorted = outcome.held.sort(changes);
-        let error = match write(client, statements, tables, shape, &sorted.apply).await {
-            Ok(()) => {
-                client.batch_execute("RELEASE causeway_slice").await.map_err(failed)?;
-                outcome.supersede.extend(sorted.supersede);
-                sorted.parked.into_iter().for_each(|refusal| outcome.refuse(refusal));
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if error.class() != Some(Class::Record) {
-            return Err(error);
-        }
-        client
-            .batch_execute("ROLLBACK TO causeway_slice; RELEASE causeway_slice")
-            .await
-            .map_err(failed)?;
-        // A table that the slice made is gone with it.
-        tables.forget();
-        statements.rolled_back();
+        let written = write_undoable(client, statements, tables, shape, changes, outcome).await?;
+        let Some(error) = written else { return Ok(()) };
         if let [change] = changes {
             outcome.refuse(refusal(change, &error));
             return Ok(());
@@ -128,7 +214,9 @@ pub(crate) fn refusal(change: &Change, error: &SinkError) -> Refusal {
         | SinkError::Fenced { .. }
         | SinkError::Gap { .. }
         | SinkError::Index { .. }
+        | SinkError::Row { .. }
         | SinkError::Table { .. }
+        | SinkError::Whole { .. }
         | SinkError::DeadLetter { .. } => (None, None, None),
     };
     Refusal {

@@ -98,7 +98,7 @@ impl Lane {
             match self.applier.apply(batch).await {
                 Ok(refused) => return Ok(Some(refused)),
                 Err(error) if error.is_transient() => {
-                    names::ERRORS.add(1, &[("part", "postgres")]);
+                    names::ERRORS.add(1, &[("part", error.part())]);
                     if !self.wait(&error, backoff, stop).await {
                         return Ok(None);
                     }

@@ -128,7 +128,8 @@ impl Open {
 /// The open letters that matter to a batch: where the oldest of each key stands.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
-    letters: HashMap<Key, (i32, i64)>,
+    /// By topic and key.
+    letters: HashMap<Arc<str>, HashMap<Vec<u8>, (i32, i64)>>,
 }
 
 /// What becomes of changes beside open letters.
@@ -143,22 +144,28 @@ pub struct Sorted {
 }
 
 impl Held {
-    /// True when no change of the batch meets a letter.
+    /// Whether one of the changes is of a key with a letter.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.letters.is_empty()
+    pub fn meets(&self, changes: &[Change]) -> bool {
+        let mut changes = changes.iter();
+        !self.letters.is_empty()
+            && changes.any(|change| {
+                let topic = &change.message.topic;
+                change.key().is_some_and(|key| self.find(topic, key).is_some())
+            })
     }
 
     fn add(&mut self, key: Key, partition: i32, offset: i64) {
-        let place = self.letters.entry(key).or_insert((partition, offset));
+        let (topic, key) = key;
+        let keys = self.letters.entry(topic).or_default();
+        let place = keys.entry(key).or_insert((partition, offset));
         if place.0 == partition {
             place.1 = place.1.min(offset);
         }
     }
 
     fn find(&self, topic: &str, key: &[u8]) -> Option<(i32, i64)> {
-        // A batch with open letters is rare: a copy of the key does not matter.
-        self.letters.get(&(Arc::from(topic), key.to_vec())).copied()
+        self.letters.get(topic)?.get(key).copied()
     }
 
     /// A record of this batch becomes a letter.
@@ -184,9 +191,7 @@ impl Held {
             });
             match later {
                 None => sorted.apply.push(change.clone()),
-                Some(_)
-                    if change.shape.policy.on_error == OnError::ParkKey || change.is_partial() =>
-                {
+                Some(_) if change.shape.policy.on_error == OnError::ParkKey || change.partial => {
                     sorted.parked.push(parked(change));
                 }
                 Some((key, _)) => {

@@ -67,6 +67,7 @@ fn change(shape: &Arc<Shape>, key: &str, partition: i32, offset: i64, kind: &Kin
         shape: shape.clone(),
         key_fields: Bytes::new(),
         action,
+        partial: matches!(kind, Kind::Partial),
         snapshot: false,
         commit_lsn: None,
         change_lsn: None,

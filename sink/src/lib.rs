@@ -8,14 +8,15 @@
 //!
 //! Reading order: [`change`] (one record, decoded and already in PostgreSQL's form), [`decode`],
 //! [`reader`], [`convert`], [`transcode`] and [`meta`] (how it becomes that), [`policy`] (what is different for some tables), [`batch`] (when a batch is closed) and [`fold`] (many changes of a key become one):
-//! both pure; [`statements`] (every SQL text), [`table`] and [`fit`] (target tables are
-//! made and widened), [`mod@write`]
-//! (the rows of one table), [`isolate`] (which record it was), [`progress`] (offsets and the epoch),
+//! both pure; [`statements`] (every SQL text), [`table`], [`fit`] and [`ahead`] (target tables are
+//! made and widened, also before their first record), [`mod@write`]
+//! (the rows of one table), [`keyless`] (rows that are found by all their values), [`isolate`] (which record it was), [`progress`] (offsets and the epoch),
 //! [`dead_letter`] (what cannot be applied), [`letters`] (what that means for later changes of its key), [`apply`] (the transaction), [`lane`]
 //! (several of them at a time), [`share`] and [`member`] (several sinks), [`fetch`] and [`run`] (the tasks); [`whole`] (the same for whole
 //! source transactions). The commands: [`check`],
 //! [`status`], [`pause`], [`dlq`] and [`replay`].
 
+pub mod ahead;
 pub mod apply;
 pub mod batch;
 pub mod change;
@@ -30,6 +31,7 @@ pub mod fetch;
 pub mod fit;
 pub mod fold;
 pub mod isolate;
+pub mod keyless;
 pub mod lane;
 pub mod letters;
 pub mod member;

@@ -196,7 +196,7 @@ impl Replay {
         let changes = match self.records.decode(Arc::new(message(row))).await? {
             Decoded::Nothing => return Ok(None),
             Decoded::Refused(refusal) => return Ok(Some(*refusal)),
-            Decoded::Change(change) => vec![*change],
+            Decoded::Change(change) => vec![change],
             Decoded::Moved(pair) => vec![pair.0, pair.1],
         };
         let failed = |e| PostgresError::statement("apply a dead letter", e);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, SinkError,
+    ahead::Ahead,
     apply::Applier,
     config::Consistency,
     dead_letter::Mirror,
@@ -105,6 +106,7 @@ async fn session(
     let consumer = Consumer::open(&parts.kafka, &parts.pipeline).await?;
     let fetcher = Fetcher::new(consumer, parts.records()?, parts, me.clone(), board.clone(), lanes);
     tasks.spawn(fetcher.run(over.clone()));
+    tasks.spawn(Ahead::new(parts, &me)?.run(over.clone()));
     tasks.spawn(me.beat(parts.postgres.clone(), over.clone()));
     let mirror = Mirror::new(&parts.kafka, &parts.pipeline)?;
     tasks.spawn(mirror_all(mirror, parts.postgres.clone(), refused, over.clone()));

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 pub fn shown(ty: ColumnType, value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
-        Value::Unavailable => json!({"unavailable": true}),
+        Value::Unavailable | Value::TooLarge(_) => json!({"unavailable": true}),
         Value::Bool(b) => json!(b),
         Value::I16(n) => json!(n),
         Value::I32(n) => json!(n),

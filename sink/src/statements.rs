@@ -338,6 +338,80 @@ pub fn update_part(
     )))
 }
 
+/// How a column of the row before is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// With a parameter.
+    Equal,
+    /// It is NULL.
+    Null,
+    /// Not at all: the value is not known.
+    Unknown,
+}
+
+/// Updates or deletes one row that has these values, by its place; without all of them only when it is the only one.
+/// `set` are the columns that an update sets, by their place. Parameters: an array of one element for each column
+/// that is compared, then for each that is set.
+///
+/// # Errors
+/// When a name cannot be written.
+pub fn match_one(
+    table: &(String, String),
+    columns: &[Column],
+    compared: &[Compared],
+    set: &[usize],
+    updates: bool,
+) -> Result<String, PostgresError> {
+    let table = target(table)?;
+    let mut given: Vec<&Column> = Vec::new();
+    let mut conditions = Vec::new();
+    for (column, compared) in columns.iter().zip(compared) {
+        let name = identifier::quote(&column.name)?;
+        match compared {
+            Compared::Equal => {
+                // XML has no equality.
+                let cast = if types::base_type(column.ty) == "xml" { "::text" } else { "" };
+                conditions.push(format!("t.{name}{cast} = u.v{}{cast}", given.len()));
+                given.push(column);
+            }
+            Compared::Null => conditions.push(format!("t.{name} IS NULL")),
+            Compared::Unknown => {}
+        }
+    }
+    let compares = given.len();
+    given.extend(set.iter().filter_map(|&place| columns.get(place)));
+    let names: Vec<String> = (0..given.len()).map(|n| format!("v{n}")).collect();
+    // A table of one row and no column cannot be written.
+    let values = match names.as_slice() {
+        [] => "(SELECT true) u(v)".to_owned(),
+        names => format!("{} u({})", unnest(&given), names.join(", ")),
+    };
+    let conditions = match conditions.as_slice() {
+        [] => "true".to_owned(),
+        conditions => conditions.join(" AND "),
+    };
+    let alone = if compared.contains(&Compared::Unknown) {
+        " AND (SELECT count(*) FROM found) = 1"
+    } else {
+        ""
+    };
+    let found = format!(
+        "WITH u AS MATERIALIZED (SELECT * FROM {values}), found AS MATERIALIZED \
+         (SELECT t.ctid AS place FROM {table} t, u WHERE {conditions} LIMIT 2)"
+    );
+    let place = format!("t.ctid = (SELECT place FROM found LIMIT 1){alone}");
+    if !updates {
+        return Ok(format!("{found} DELETE FROM {table} t WHERE {place}"));
+    }
+    let mut sets = Vec::new();
+    for (n, place) in (compares..).zip(set) {
+        if let Some(column) = columns.get(*place) {
+            sets.push(format!("{} = u.v{n}", identifier::quote(&column.name)?));
+        }
+    }
+    Ok(format!("{found} UPDATE {table} t SET {} FROM u WHERE {place}", sets.join(", ")))
+}
+
 /// Deletes rows by key. Parameters: an array a key column.
 ///
 /// # Errors

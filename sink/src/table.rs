@@ -40,6 +40,8 @@ pub struct Plan {
 pub struct Tables {
     pipeline: String,
     fit: HashSet<(Arc<str>, u32)>,
+    /// Those found to fit since the last savepoint.
+    since: Vec<(Arc<str>, u32)>,
     copying: HashMap<Arc<str>, Copying>,
 }
 
@@ -59,7 +61,12 @@ impl Tables {
     /// Knows none yet.
     #[must_use]
     pub fn new(pipeline: &str) -> Self {
-        Self { pipeline: pipeline.to_owned(), fit: HashSet::new(), copying: HashMap::new() }
+        Self {
+            pipeline: pipeline.to_owned(),
+            fit: HashSet::new(),
+            since: Vec::new(),
+            copying: HashMap::new(),
+        }
     }
 
     /// Makes sure that the table of a shape can take its rows. Runs inside the batch's transaction:
@@ -118,6 +125,7 @@ impl Tables {
             )
             .await
             .map_err(|e| PostgresError::statement("note the target table", e))?;
+        self.since.push(place.clone());
         self.fit.insert(place);
         Ok(())
     }
@@ -162,10 +170,23 @@ impl Tables {
         copying.skip = 1 << (2 * copying.conflicts).min(10);
     }
 
+    /// What is known now holds after [`Tables::undone`].
+    pub fn savepoint(&mut self) {
+        self.since.clear();
+    }
+
+    /// All since the last savepoint was rolled back: what it made is not there.
+    pub fn undone(&mut self) {
+        for place in self.since.drain(..) {
+            self.fit.remove(&place);
+        }
+    }
+
     /// Forgets everything: after a rollback a table that was made is not there, after an error of the
     /// schema it is not what we thought.
     pub fn forget(&mut self) {
         self.fit.clear();
+        self.since.clear();
     }
 }
 

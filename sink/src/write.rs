@@ -14,8 +14,8 @@ use tokio_postgres::{
 
 use crate::{
     SinkError,
-    change::{Change, Shape, fields, is_absent},
-    fold,
+    change::{Action, Change, Shape, fields, is_absent},
+    fold, keyless,
     policy::Writing,
     statements,
     table::Tables,
@@ -46,6 +46,8 @@ struct Stage {
     name: String,
     /// It has rows of this transaction.
     used: bool,
+    /// It was made after the last savepoint.
+    new: bool,
 }
 
 impl Statements {
@@ -64,6 +66,16 @@ impl Statements {
     pub fn forget(&mut self) {
         self.prepared.clear();
         self.rolled_back();
+    }
+
+    /// What is there now is there after [`Statements::undone`].
+    pub fn savepoint(&mut self) {
+        self.stages.values_mut().for_each(|stage| stage.new = false);
+    }
+
+    /// All since the last savepoint was rolled back.
+    pub fn undone(&mut self) {
+        self.stages.retain(|_, stage| !stage.new);
     }
 
     /// Something was rolled back: temporary tables may be gone.
@@ -90,11 +102,11 @@ impl Statements {
         let name = format!("pg_temp.causeway_stage_{}", self.made);
         let sql = statements::stage(&name, &shape.columns)?;
         client.batch_execute(&sql).await.map_err(failed)?;
-        self.stages.insert(place, Stage { name: name.clone(), used: true });
+        self.stages.insert(place, Stage { name: name.clone(), used: true, new: true });
         Ok(name)
     }
 
-    async fn execute(
+    pub(crate) async fn execute(
         &mut self,
         client: &Session,
         doing: &str,
@@ -159,8 +171,11 @@ pub async fn write(
     changes: &[Change],
 ) -> Result<(), SinkError> {
     tables.fit(client, shape).await?;
-    let folded = fold::fold(changes.iter().map(Change::step));
     let doing = format!("write {} changes to {}.{}", changes.len(), shape.target.0, shape.target.1);
+    if changes.iter().any(|change| matches!(change.action, Action::Match { .. })) {
+        return keyless::write(client, statements, tables, shape, &doing, changes).await;
+    }
+    let folded = fold::fold(changes.iter().map(Change::step));
     if !folded.deletes.is_empty() {
         delete(client, statements, shape, &doing, &folded.deletes, changes).await?;
     }
@@ -177,16 +192,16 @@ pub async fn write(
 
 /// Which ways there are to write some rows.
 #[derive(Clone, Copy)]
-struct Ways {
+pub(crate) struct Ways {
     /// They should not be there yet.
-    new: bool,
+    pub(crate) new: bool,
     /// All of them are whole.
-    stage: bool,
+    pub(crate) stage: bool,
 }
 
 /// Inserts rows, or replaces them by their keys: straight into the table where they are new, by a temporary
 /// table where they are many, by arrays where they are few.
-async fn put(
+pub(crate) async fn put(
     client: &Session,
     statements: &mut Statements,
     tables: &mut Tables,
@@ -361,14 +376,14 @@ async fn update_parts(
 
 /// A PostgreSQL array whose elements are already in binary form.
 #[derive(Debug)]
-struct Array {
+pub(crate) struct Array {
     element: Type,
     elements: Vec<u8>,
     count: i32,
 }
 
 /// Rows of fields become an array a column. An array's element and a row's field look the same.
-fn arrays<'a>(columns: &[Column], rows: impl Iterator<Item = &'a [u8]>) -> Vec<Array> {
+pub(crate) fn arrays<'a>(columns: &[Column], rows: impl Iterator<Item = &'a [u8]>) -> Vec<Array> {
     let mut arrays: Vec<Array> = columns
         .iter()
         .map(|column| Array { element: element(column), elements: Vec::new(), count: 0 })

@@ -11,7 +11,7 @@ use causeway_sqlserver::{
     queries, rotation,
 };
 
-use crate::{run::Settings, shared::Sight};
+use crate::{heap, message_key, run::Settings, shared::Sight};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +139,10 @@ async fn check_sqlserver(
         return Ok(());
     }
     check_capture_job(client, facts.engine_edition, findings).await?;
-    let discovery = catalog::discover(client, &settings.source.selection()).await?;
+    let mut discovery = catalog::discover(client, &settings.source.selection()).await?;
+    if let Err(error) = message_key::apply(&settings.source.message_key_columns, &mut discovery) {
+        findings.add(Severity::Error, exit::chain_line(&error), "");
+    }
     check_tables(settings, client, &discovery, findings).await?;
     check_text_size(client, &discovery, findings).await?;
     if settings.source.rotate_capture_instances && !rotation::may_rotate(client).await? {
@@ -163,6 +166,17 @@ async fn check_sqlserver(
         );
     }
     let sight = Sight::of(client).await?;
+    let keyless = discovery.instances.iter().find(|i| i.source.table.key.is_empty());
+    let lacks = heap::lacks(facts.snapshot_isolation, sight.log_end);
+    if let (Some(instance), Some(reason), true) =
+        (keyless, lacks, settings.source.snapshot.mode.copies())
+    {
+        findings.add(
+            Severity::Error,
+            format!("{} cannot be copied: {reason}", instance.source.id()),
+            "or [source] message_key_columns, snapshot.mode = \"no_data\" or exclude",
+        );
+    }
     if !sight.scans || !sight.log_end {
         findings.add(
             Severity::Warning,
@@ -311,13 +325,15 @@ async fn check_tables(
         let id = instance.source.id();
         if instance.source.table.key.is_empty() {
             findings.add(
-                Severity::Error,
+                Severity::Warning,
                 format!(
-                    "{id} has neither a primary key nor a unique index without NULL among its captured columns"
+                    "{id} has neither a primary key nor a unique index without NULL among its captured columns: its \
+                     records have no key and one partition, the sink finds rows by all their values, and it cannot be \
+                     copied again beside what was copied"
                 ),
                 format!(
-                    "ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY (…); and enable CDC on it again, or [source] \
-                     exclude = [\"{id}\"]",
+                    "ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY (…); and enable CDC on it again, or columns that are \
+                     unique and never NULL in [source] message_key_columns",
                     table(id),
                     quote(&format!("PK_{}", id.name))
                 ),

@@ -86,12 +86,15 @@ pub fn choose(
         };
         let mut later: VecDeque<CaptureInstance> = instances.into_iter().skip(index).collect();
         let Some(now) = later.pop_front() else { continue };
-        if now.source.table.key.is_empty() {
+        let is_reset = stored.tables.get(&id).is_some_and(|state| state.reset);
+        if now.source.table.key.is_empty() && again.is_some() && !is_reset {
             return Err(SourceError::Table {
                 table: id,
-                reason: "it has neither a primary key nor a unique index without NULL among the captured \
-                         columns; add one, or leave the table out by exclude"
-                    .to_owned(),
+                reason: format!(
+                    "it must be copied again ({again:?}) and has no key, so every row would be twice in the target; empty \
+                     the target's table and use causeway-source offsets reset --table, or name columns that tell its \
+                     rows apart in [source] message_key_columns"
+                ),
             });
         }
         chosen.push(Chosen { now, next: later, again });
@@ -239,6 +242,7 @@ mod tests {
             micro_columns: Default::default(),
             reset,
             halted: None,
+            copied_at: None,
         };
         Stored { tables: BTreeMap::from([(TableId::new("dbo", "t"), state)]), ..Stored::default() }
     }

@@ -4,6 +4,8 @@ use causeway_change::TableId;
 use causeway_sqlserver::{Patterns, Selection};
 use serde::Deserialize;
 
+use crate::message_key::MessageKeys;
+
 /// What is replicated, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,8 +16,13 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// Columns that are left out: globs over `schema.table.column`.
     pub exclude_columns: Vec<String>,
+    /// Columns that are the key of a table's records, by globs over `schema.table`, in the place of the primary key or
+    /// the unique index: together unique, and never NULL.
+    pub message_key_columns: MessageKeys,
     /// How dates and times are written. Changing it changes the schemas of existing topics.
     pub temporal: Temporal,
+    /// How decimals and money are written. Changing it changes the schemas of existing topics.
+    pub decimals: Decimals,
     /// Whether schemas carry the SQL Server types of their columns, from which the sink makes exact types.
     pub source_types: bool,
     /// The longest pause between two looks at the change tables, in milliseconds. It is what an idle source
@@ -55,7 +62,9 @@ impl Default for Config {
             tables: vec!["*".to_owned()],
             exclude: Vec::new(),
             exclude_columns: Vec::new(),
+            message_key_columns: MessageKeys::new(),
             temporal: Temporal::Adaptive,
+            decimals: Decimals::Precise,
             source_types: true,
             poll_interval_ms: 100,
             tombstones: true,
@@ -82,6 +91,23 @@ pub enum Temporal {
     Adaptive,
     /// Microseconds always.
     Microseconds,
+    /// As adaptive, with times of day in microseconds always.
+    AdaptiveTimeMicroseconds,
+    /// The types of Kafka Connect itself, which keep milliseconds.
+    Connect,
+}
+
+/// How decimals and money are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decimals {
+    /// As bytes that hold every digit (Debezium's default).
+    #[default]
+    Precise,
+    /// As text.
+    String,
+    /// As numbers of 64 bits, which lose digits beyond the fifteenth.
+    Double,
 }
 
 /// What becomes of a row whose record is larger than Kafka takes.
@@ -263,7 +289,16 @@ impl Config {
             include: Patterns::new(tables),
             exclude: Patterns::new(&self.exclude),
             exclude_columns: Patterns::new(&self.exclude_columns),
+            largest_value: None,
         }
+    }
+
+    /// As [`Config::selection`], for who reads the rows: values of more than `largest` bytes are measured and not
+    /// read, because no record could hold them.
+    #[must_use]
+    pub fn reads(&self, largest: usize) -> Selection {
+        let largest = u64::try_from(largest).unwrap_or(u64::MAX);
+        Selection { largest_value: Some(largest), ..self.selection() }
     }
 
     /// The signal table.

@@ -14,7 +14,7 @@ pub fn to_json(values: &[Value]) -> Json {
 
 fn value_to_json(value: &Value) -> Json {
     match value {
-        Value::Null | Value::Unavailable => Json::Null,
+        Value::Null | Value::Unavailable | Value::TooLarge(_) => Json::Null,
         Value::Bool(b) => json!(b),
         Value::I16(n) => json!(n),
         Value::I32(n) => json!(n),
@@ -137,6 +137,7 @@ fn readable(value: &Value, ty: &ColumnType) -> Json {
         Value::Time(ticks) => json!(time(*ticks)),
         Value::Null
         | Value::Unavailable
+        | Value::TooLarge(_)
         | Value::Bool(_)
         | Value::I16(_)
         | Value::I32(_)

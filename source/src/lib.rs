@@ -14,24 +14,27 @@
 //! Reading order: [`config`]; [`mod@check`] (what is looked at before anything is written) and [`mod@run`] (sessions),
 //! [`standby`] and [`place`] (which of several processes works), [`rotate`] (capture instances that follow
 //! their tables);
-//! [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
+//! [`message_key`] and [`choose`] (which capture instances, and what is copied again); [`pump`] (the one loop that publishes),
 //! with its pure parts [`merge`] (one order over all tables), [`fold`] (rows to events), [`window`] (a
 //! snapshot's chunks against the stream), [`signal`] and [`scope`] (what an operator asks for) [`index`] and [`numbers`] (what is said of
-//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] and [`lob`] (what is read), [`tables`], [`publish`], [`metadata`] and
+//! transactions) and [`state`] (what is stored); [`reader`], [`snapshot`] (with its [`buffers`]), [`heap`] and [`merging`] (what is read), [`tables`], [`publish`], [`metadata`] and
 //! [`oversize`] (what is written); [`offsets`] and [`debezium`] (what is stored, for people).
 
 pub mod advice;
+pub mod buffers;
 pub mod check;
 pub mod choose;
 pub mod config;
 pub mod debezium;
 pub mod error;
 pub mod fold;
+pub mod heap;
 pub mod index;
 pub mod keys;
 pub mod latency;
-pub mod lob;
 pub mod merge;
+pub mod merging;
+pub mod message_key;
 pub mod metadata;
 pub mod numbers;
 pub mod offsets;

@@ -20,6 +20,10 @@ use causeway_source::{
 use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinSet;
 
+// The driver asks for memory several times for each row: this one costs a tenth of the time less.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Publishes the changes of a SQL Server database to Kafka.
 #[derive(Parser)]
 #[command(version)]

@@ -12,6 +12,7 @@ use crate::{
     SourceError,
     choose::choose_for_import,
     debezium::{self, DebeziumError},
+    message_key,
     run::{Settings, offsets_topic},
     shared::now_ns,
     state::{self, SnapshotState, Stored, TableState},
@@ -282,7 +283,9 @@ pub async fn import(settings: &Settings, text: &str, yes: bool) -> Result<String
     }
     let position = offset.position();
     let selection = settings.source.selection();
-    let discovery = catalog::discover(&mut client, &selection).await.map_err(SourceError::from)?;
+    let mut discovery =
+        catalog::discover(&mut client, &selection).await.map_err(SourceError::from)?;
+    message_key::apply(&settings.source.message_key_columns, &mut discovery)?;
     let max = log::tick(&mut client).await.map_err(SourceError::from)?.max_lsn;
     let mut said = Vec::new();
     if max.is_some_and(|max| max < offset.commit_lsn) {
@@ -304,6 +307,7 @@ pub async fn import(settings: &Settings, text: &str, yes: bool) -> Result<String
             micro_columns: Default::default(),
             reset: !complete,
             halted: None,
+            copied_at: None,
         };
         writes.push((state::table_key(&database, &id), Some(state::table_value(&table))));
         said.push(if complete {
@@ -356,6 +360,7 @@ mod tests {
             micro_columns: Default::default(),
             reset,
             halted: None,
+            copied_at: None,
         };
         let put = |records: &mut Records, key: String, value: String| {
             records.insert(key.into_bytes(), value.into_bytes());

@@ -146,6 +146,7 @@ pub fn least_bytes(row: &[Value]) -> usize {
         .map(|value| match value {
             Value::Text(text) => text.len(),
             Value::Bytes(bytes) => bytes.len(),
+            Value::TooLarge(bytes) => usize::try_from(*bytes).unwrap_or(usize::MAX),
             Value::Null
             | Value::Unavailable
             | Value::Bool(_)
@@ -161,7 +162,7 @@ pub fn least_bytes(row: &[Value]) -> usize {
             | Value::DateTime(_)
             | Value::DateTimeOffset { .. } => 0,
         })
-        .sum()
+        .fold(0, usize::saturating_add)
 }
 
 /// Puts the placeholder for what is not there in the place of large values outside the key, and names
@@ -172,6 +173,7 @@ pub fn leave_out_large(row: &mut Row, table: &Table) -> Vec<String> {
         let large = match value {
             Value::Text(text) => text.len() > LARGE_VALUE,
             Value::Bytes(bytes) => bytes.len() > LARGE_VALUE,
+            Value::TooLarge(_) => true,
             Value::Null
             | Value::Unavailable
             | Value::Bool(_)
@@ -263,9 +265,12 @@ mod tests {
             key: vec![0],
         };
         let long = Value::Text("x".repeat(LARGE_VALUE + 1));
-        let mut row = vec![long.clone(), Value::Text("y".to_owned()), long.clone()];
-        assert_eq!(leave_out_large(&mut row, &table), ["large"]);
-        assert!(row[0] == long && row[2] == Value::Unavailable);
+        for large in [long.clone(), Value::TooLarge(100_000_000)] {
+            let mut row = vec![long.clone(), Value::Text("y".to_owned()), large];
+            assert!(least_bytes(&row) > 2 * LARGE_VALUE);
+            assert_eq!(leave_out_large(&mut row, &table), ["large"]);
+            assert!(row[0] == long && row[2] == Value::Unavailable);
+        }
         assert!(reason("t", 7, &["large".to_owned()]).ends_with("without the values of large"));
     }
 }

@@ -271,7 +271,8 @@ impl Publisher {
         }
         let message = Record {
             topic: &record.active.topic,
-            partition: None,
+            // Without a key there is no order but that of one partition.
+            partition: record.key.is_empty().then_some(0),
             key: (!record.key.is_empty()).then_some(record.key),
             value: record.value,
             headers: &headers,

@@ -7,6 +7,7 @@ mod capture;
 mod copies;
 mod dead_letters;
 mod halted;
+mod heaps;
 mod instances;
 mod report;
 mod signals;
@@ -38,6 +39,7 @@ use crate::{
 };
 
 pub use halted::HALTS;
+pub use heaps::BEHIND;
 pub use signals::Intake;
 
 /// Deletes that wait for their insert hold at most this many bytes.
@@ -57,6 +59,16 @@ pub struct TableEntry {
     pub next: VecDeque<CaptureInstance>,
     /// True when `state` must be written with the next commit.
     pub changed: bool,
+    /// True while the table is copied as one without key: its changes are not read.
+    pub is_apart: bool,
+}
+
+impl TableEntry {
+    /// True when its changes are read with those of the others.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.state.halted.is_none() && !self.is_apart
+    }
 }
 
 /// Why the pump ended without an error.
@@ -299,6 +311,7 @@ impl Pump {
                 return Err(SourceError::WentBack { max, position: self.position.commit_lsn });
             }
             self.stream(&tick, max, stop, &mut round).await?;
+            self.resume_heaps(&tick, stop, &mut round).await?;
             self.resume_halted(&tick, stop, &mut round).await?;
         }
         if !stop.is_cancelled() && self.publish_chunks().await? {

@@ -5,7 +5,7 @@
 //! that passes is a new session, and there is only one way of going on.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +23,7 @@ use causeway_kafka::{
 use causeway_observability::{admin::Health, names::source as names};
 use causeway_service::{exit, retry::Backoff};
 use causeway_sqlserver::{Client, Pool, catalog, log};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, SnapshotMode, SourceError,
     choose::{Again, All, Chosen, Policy, choose},
+    message_key,
     metadata::Metadata,
     oversize::Oversize,
     publish::Publisher,
-    pump::{End, HALTS, Intake, Pump, Start, TableEntry},
+    pump::{BEHIND, End, HALTS, Intake, Pump, Start, TableEntry},
     rotate,
     shared::{Shared, Sight, TableProgress},
     snapshot::{self, Jobs},
@@ -44,6 +46,9 @@ use crate::{
 
 /// Connections to SQL Server that are kept open without use.
 const IDLE_CONNECTIONS: usize = 8;
+
+/// Tables whose schemas are registered at the same time.
+const REGISTERED_AT_ONCE: usize = 8;
 
 /// What outlives a session.
 struct Memory {
@@ -82,7 +87,13 @@ pub struct Settings {
 
 /// A topic for a table, as it is created.
 #[must_use]
-pub fn table_topic(name: &str, partitions: i32) -> TopicSpec {
+pub fn table_topic(active: &Active, partitions: i32) -> TopicSpec {
+    topic_of(&active.topic, active.instance.source.table.key.is_empty(), partitions)
+}
+
+/// Records without key need an order all the same: in one partition.
+fn topic_of(name: &str, is_keyless: bool, partitions: i32) -> TopicSpec {
+    let partitions = if is_keyless { 1 } else { partitions };
     TopicSpec { name: name.to_owned(), partitions, compacted: false, retention_ms: None }
 }
 
@@ -196,14 +207,18 @@ fn learn(oversize: &Oversize, error: &SourceError) -> bool {
 pub async fn create_topics(settings: &Settings) -> Result<(), SourceError> {
     let mut client = causeway_sqlserver::Client::connect(&settings.sqlserver).await?;
     let facts = catalog::database(&mut client).await?;
-    let discovery = catalog::discover(&mut client, &settings.source.selection()).await?;
+    let mut discovery = catalog::discover(&mut client, &settings.source.selection()).await?;
+    message_key::apply(&settings.source.message_key_columns, &mut discovery)?;
     let mut topics = own_topics(settings);
-    let ids: std::collections::BTreeSet<&TableId> =
-        discovery.instances.iter().map(|i| i.source.id()).collect();
-    let ids = ids.into_iter().filter(|id| !settings.source.is_signal_table(id));
-    topics.extend(ids.map(|id| {
+    let tables: BTreeMap<&TableId, bool> = discovery
+        .instances
+        .iter()
+        .map(|i| (i.source.id(), i.source.table.key.is_empty()))
+        .filter(|(id, _)| !settings.source.is_signal_table(id))
+        .collect();
+    topics.extend(tables.into_iter().map(|(id, is_keyless)| {
         let name = topic::table(&settings.pipeline, &facts.name, id);
-        table_topic(&name, settings.kafka.partitions)
+        topic_of(&name, is_keyless, settings.kafka.partitions)
     }));
     Admin::new(&settings.kafka)?.ensure_topics(&topics).await?;
     Ok(())
@@ -259,7 +274,10 @@ async fn prepare(
              STATE): each chunk of a snapshot waits for settle_ms instead of for proof"
         );
     }
-    let discovery = catalog::discover(&mut sql, &settings.source.selection()).await?;
+    // What could not be sent is not read: a value of 100 MB costs as much memory as its size.
+    let selection = settings.source.reads(settings.kafka.message_max_bytes());
+    let mut discovery = catalog::discover(&mut sql, &selection).await?;
+    message_key::apply(&settings.source.message_key_columns, &mut discovery)?;
     let registry = Registry::new(&settings.registry).map_err(|source| SourceError::Registry {
         table: TableId::new("", ""),
         source: Box::new(source),
@@ -311,14 +329,17 @@ async fn prepare(
     for id in &left {
         tracing::warn!(table = %id, "a table that was replicated is not captured or not selected any more");
     }
-    let mut tables = Vec::new();
-    for (number, table) in chosen.into_iter().enumerate() {
-        tables.push(entry(number, table, &stored, position, &shared).await?);
-    }
+    // Each asks the registry a few times: with hundreds of tables one after the other would take long.
+    let entries = chosen
+        .into_iter()
+        .enumerate()
+        .map(|(number, table)| entry(number, table, &stored, position, &shared));
+    let tables: Vec<TableEntry> =
+        futures_util::stream::iter(entries).buffered(REGISTERED_AT_ONCE).try_collect().await?;
     let topics: Vec<TopicSpec> = tables
         .iter()
         .filter(|t: &&TableEntry| !shared.config.is_signal_table(t.active.id()))
-        .map(|t| table_topic(&t.active.topic, settings.kafka.partitions))
+        .map(|t| table_topic(&t.active, settings.kafka.partitions))
         .collect();
     admin.ensure_topics(&topics).await?;
     let intake = intake(settings, &stored).await?;
@@ -467,6 +488,7 @@ async fn entry(
         reset: false,
         // A copy begins anew, and has what was held back.
         halted: before.and_then(|state| state.halted.clone()).filter(|_| again.is_none()),
+        copied_at: before.and_then(|state| state.copied_at.clone()).filter(|_| again.is_none()),
     };
     if let SnapshotState::Done { rows } = state.snapshot {
         shared.progress.put(None, &id, Arc::new(TableProgress::new(rows, rows, true)));
@@ -480,7 +502,8 @@ async fn entry(
         );
     }
     // The pump asks at once again for what was refused.
-    let active = if is_signals || state.halted.is_some() {
+    let waits = state.halted.as_ref().is_some_and(|halted| halted.reason != BEHIND);
+    let active = if is_signals || waits {
         Active::unpublished(number, now, &shared.pipeline, shared.options)?
     } else {
         let micro_columns = state.micro_columns.clone();
@@ -491,14 +514,15 @@ async fn entry(
             Err(error) if error.is_refused_schema() && before.is_some() => {
                 let reason = exit::chain_line(&error);
                 tracing::error!(table = %id, at = %position.commit_lsn, reason, "{HALTS}");
-                state.halted = Some(Halted::at(&position, reason));
+                let halted = state.halted.get_or_insert(Halted::at(&position, String::new()));
+                halted.reason = reason;
                 Active::unpublished(number, now, &shared.pipeline, shared.options)?
             }
             made => made?,
         }
     };
     let changed = before != Some(&state);
-    Ok(TableEntry { active: Arc::new(active), state, next, changed })
+    Ok(TableEntry { active: Arc::new(active), state, next, changed, is_apart: false })
 }
 
 /// Opens the signals topic where the last session left it.

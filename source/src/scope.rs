@@ -33,6 +33,13 @@ impl Scope {
         surrogate_key: Option<&str>,
         keys: Option<&[Json]>,
     ) -> Result<Self, String> {
+        if source.table.key.is_empty() {
+            return Err(format!(
+                "{} has no key: nobody could tell its rows from those that were sent before. Empty the target's table \
+                 and use causeway-source offsets reset --table, or name columns in [source] message_key_columns",
+                source.table.id
+            ));
+        }
         let mut scope = Self { by_signal: true, ..Self::whole(source) };
         if let Some(filter) = filter {
             one_expression(filter)?;
@@ -152,6 +159,7 @@ mod tests {
             collation: None,
             ordinal: 1,
             in_source: true,
+            largest: None,
         });
         let columns = columns.map(|(name, ty, nullable)| Column {
             name: name.to_owned(),

@@ -9,7 +9,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use causeway_avro::{Options, Temporal};
+use causeway_avro::{Decimals, Options, Temporal};
 use causeway_change::{Lsn, TableId};
 use causeway_kafka::Registry;
 use causeway_sqlserver::{
@@ -113,6 +113,13 @@ impl Shared {
             temporal: match config.temporal {
                 config::Temporal::Adaptive => Temporal::Adaptive,
                 config::Temporal::Microseconds => Temporal::Microseconds,
+                config::Temporal::AdaptiveTimeMicroseconds => Temporal::AdaptiveTimeMicroseconds,
+                config::Temporal::Connect => Temporal::Connect,
+            },
+            decimals: match config.decimals {
+                config::Decimals::Precise => Decimals::Precise,
+                config::Decimals::String => Decimals::String,
+                config::Decimals::Double => Decimals::Double,
             },
             source_types: config.source_types,
             key_types: !config.debezium_strict,

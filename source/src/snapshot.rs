@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use causeway_avro::{Envelope, Snapshot, SourceBlock};
+use causeway_avro::{Envelope, Snapshot, SourceBlock, Tail};
 use causeway_change::{ColumnType, Lsn, Operation, Row, Value};
 use causeway_observability::names::source as names;
 use causeway_service::retry::Backoff;
@@ -27,7 +27,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    SourceError, keys,
+    SourceError,
+    buffers::{Buffer, Buffers},
+    heap::{self, Heap},
+    keys,
     oversize::{Extent, least_bytes, leave_out_large, reason, record_id},
     scope::Scope,
     shared::{Shared, TableProgress, VERSION, now_ns},
@@ -61,6 +64,8 @@ pub enum Task {
     Divide(u64),
     /// Read a part, with its number.
     Read(usize, Part),
+    /// Read a table without key.
+    Heap,
 }
 
 /// What a reader tells the pump.
@@ -70,6 +75,8 @@ pub enum Message {
     Divided(u64, Vec<Json>),
     /// A chunk was read.
     Chunk(Chunk),
+    /// A table without key is open.
+    Heap(Heap),
     /// A copy cannot go on.
     Failed(u64, SourceError),
 }
@@ -88,9 +95,11 @@ pub struct Chunk {
     /// Where log and capture were after the read.
     pub mark: Mark,
     /// Keys and values, one after the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     /// For each row, where its key and where its value ends.
     pub ends: Vec<(usize, usize)>,
+    /// For each row, its place in the snapshot.
+    pub places: Vec<Snapshot>,
     /// Rows that Kafka does not take, by their number; their values are without what is large.
     pub refused: BTreeMap<usize, Refused>,
     /// The last key, from which the part goes on.
@@ -164,9 +173,13 @@ pub fn start(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> mpsc::Receiver<Message> {
-    let (sender, messages) = mpsc::channel(64);
+    // What could be published at once does not heap up in front of the pump; what waits for the capture job
+    // does, up to the window.
+    let (sender, messages) = mpsc::channel(shared.config.snapshot.readers);
     let kilobytes = shared.config.snapshot.window_bytes >> 10;
     let window = Arc::new(Semaphore::new(kilobytes));
+    // One that is filled, one that is on its way and one that is published, for each reader.
+    let buffers = Buffers::new(3 * shared.config.snapshot.readers);
     for _ in 0..shared.config.snapshot.readers {
         let reader = TableReader {
             shared: Arc::clone(shared),
@@ -174,6 +187,7 @@ pub fn start(
             window: Arc::clone(&window),
             kilobytes,
             client: None,
+            buffers: Arc::clone(&buffers),
         };
         tasks.spawn(reader.run(Arc::clone(jobs), stop.clone()));
     }
@@ -186,13 +200,15 @@ struct TableReader {
     window: Arc<Semaphore>,
     kilobytes: usize,
     client: Option<Client>,
+    buffers: Arc<Buffers>,
 }
 
 /// What reading a range gave.
 struct Read {
     mark: Mark,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     ends: Vec<(usize, usize)>,
+    places: Vec<Snapshot>,
     refused: BTreeMap<usize, Refused>,
     after: Option<Json>,
     is_last: bool,
@@ -259,6 +275,7 @@ impl TableReader {
             Task::Read(number, part) => {
                 self.copy(copy, number, &active, &scope, &progress, part).await
             }
+            Task::Heap => self.heap(copy, &active, &progress).await,
         }
     }
 
@@ -282,6 +299,37 @@ impl TableReader {
             "a chunk of the snapshot could not be read; it is read again"
         );
         tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Copies a table without key.
+    async fn heap(
+        &mut self,
+        copy: u64,
+        active: &Arc<Active>,
+        progress: &TableProgress,
+    ) -> Result<(), SourceError> {
+        let shared = Arc::clone(&self.shared);
+        let mut backoff = Backoff::default();
+        let still = loop {
+            shared.may_read_chunks().await;
+            if progress.stop.is_cancelled() {
+                return Ok(());
+            }
+            match heap::open(&shared, active).await {
+                Ok(still) => break still,
+                Err(error) => self.wait(active, error, &mut backoff).await?,
+            }
+        };
+        let (sender, pieces) = heap::channel();
+        let heap = Heap { copy, active: Arc::clone(active), lsn: still.at, pieces };
+        if self.messages.send(Message::Heap(heap)).await.is_err() {
+            return Ok(());
+        }
+        if let Err(error) = heap::send(&shared, active, progress, still, &sender).await {
+            // Who took the first rows cannot take them back: the session begins again.
+            drop(sender.send(Err(error)).await);
+        }
         Ok(())
     }
 
@@ -368,6 +416,7 @@ impl TableReader {
                 mark: read.mark,
                 bytes: read.bytes,
                 ends: read.ends,
+                places: read.places,
                 refused: read.refused,
                 after: part.after.clone(),
                 is_last,
@@ -437,7 +486,8 @@ impl TableReader {
         let slice = Slice { order: &scope.order, range: &range, filter: scope.filter.as_deref() };
         // Every reader may hold one chunk that the window does not count yet.
         let bytes_max = shared.config.snapshot.window_bytes / (2 * shared.config.snapshot.readers);
-        let mut encoder = ChunkEncoder::new(&shared, active, lsn, scope.by_signal);
+        let mut encoder =
+            ChunkEncoder::new(&shared, active, lsn, scope.by_signal, self.buffers.take());
         let mut is_last = true;
         let last;
         {
@@ -481,12 +531,11 @@ impl TableReader {
             }
         }
         let mark = self.mark(client).await?;
-        let ChunkEncoder { mut bytes, ends, refused, .. } = encoder;
-        bytes.shrink_to_fit();
+        let ChunkEncoder { bytes, ends, places, refused, .. } = encoder;
         let after = last.map(|held| {
             keys::to_json(&held.order.unwrap_or_else(|| pick(&held.row, &scope.order)))
         });
-        Ok(Read { mark, bytes, ends, refused, after, is_last, lsn })
+        Ok(Read { mark, bytes, ends, places, refused, after, is_last, lsn })
     }
 
     /// Reads the rows of some keys of a list; a key without a row gives nothing.
@@ -503,14 +552,15 @@ impl TableReader {
         let done = usize::try_from(done).unwrap_or(usize::MAX).min(keys.len());
         let upto = (done + KEYS_AT_ONCE).min(keys.len());
         let wanted = keys.get(done..upto).unwrap_or_default();
-        let mut encoder = ChunkEncoder::new(&shared, active, lsn, true);
+        let mut encoder = ChunkEncoder::new(&shared, active, lsn, true, self.buffers.take());
         for row in rows::select_by_keys(&mut client, &active.instance.source, wanted).await? {
             encoder.put(&row, Snapshot::Incremental).await?;
         }
         let mark = self.mark(client).await?;
-        let ChunkEncoder { bytes, ends, refused, .. } = encoder;
+        let ChunkEncoder { bytes, ends, places, refused, .. } = encoder;
         let after = Some(Json::from(upto));
-        Ok(Read { mark, bytes, ends, refused, after, is_last: upto >= keys.len(), lsn })
+        let is_last = upto >= keys.len();
+        Ok(Read { mark, bytes, ends, places, refused, after, is_last, lsn })
     }
 }
 
@@ -528,31 +578,56 @@ fn pick(row: &Row, columns: &[usize]) -> Vec<Value> {
 }
 
 /// Encodes rows one after the other into one buffer.
-struct ChunkEncoder<'a> {
+pub struct ChunkEncoder<'a> {
     shared: &'a Shared,
     active: &'a Active,
     lsn: Lsn,
     by_signal: bool,
-    bytes: Vec<u8>,
+    told: Option<Told>,
+    bytes: Buffer,
     ends: Vec<(usize, usize)>,
+    places: Vec<Snapshot>,
     refused: BTreeMap<usize, Refused>,
 }
 
 impl<'a> ChunkEncoder<'a> {
-    fn new(shared: &'a Shared, active: &'a Active, lsn: Lsn, by_signal: bool) -> Self {
+    /// With no row; they are written to `bytes`, which is empty.
+    #[must_use]
+    pub fn new(
+        shared: &'a Shared,
+        active: &'a Active,
+        lsn: Lsn,
+        by_signal: bool,
+        bytes: Buffer,
+    ) -> Self {
         Self {
             shared,
             active,
             lsn,
             by_signal,
-            bytes: Vec::new(),
+            told: None,
+            bytes,
             ends: Vec::new(),
+            places: Vec::new(),
             refused: BTreeMap::new(),
         }
     }
 
+    /// Bytes of the rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What was encoded of a table without key: values, where each ends, and what is refused.
+    #[must_use]
+    pub fn into_values(self) -> (Buffer, Vec<usize>, BTreeMap<usize, Refused>) {
+        (self.bytes, self.ends.into_iter().map(|(_, value)| value).collect(), self.refused)
+    }
+
     /// Debezium's word for a row's place in the snapshot.
-    fn place(&self, first: bool, last: bool) -> Snapshot {
+    #[must_use]
+    pub fn place(&self, first: bool, last: bool) -> Snapshot {
         let progress = &self.shared.progress;
         if self.by_signal {
             Snapshot::Incremental
@@ -590,10 +665,12 @@ impl<'a> ChunkEncoder<'a> {
         let key_end = self.encode(&held.row, snapshot, start).await?;
         self.refused.insert(self.ends.len(), refused);
         self.ends.push((key_end, self.bytes.len()));
+        self.places.push(snapshot);
         Ok(())
     }
 
-    async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
+    /// Adds a row.
+    pub async fn put(&mut self, row: &Row, snapshot: Snapshot) -> Result<(), SourceError> {
         let start = self.bytes.len();
         let key_end = self.encode(row, snapshot, start).await?;
         let size = self.bytes.len() - start;
@@ -610,50 +687,86 @@ impl<'a> ChunkEncoder<'a> {
             self.refused.insert(self.ends.len(), Refused { bytes: size, reason });
         }
         self.ends.push((key_end, self.bytes.len()));
+        self.places.push(snapshot);
         Ok(())
     }
 
-    /// Writes key and value from `start` on, and gives where the key ends.
     async fn encode(
         &mut self,
         row: &Row,
         snapshot: Snapshot,
         start: usize,
     ) -> Result<usize, SourceError> {
-        let Self { shared, active, lsn, bytes, .. } = self;
+        // Rows of one millisecond have it in common: to write it takes as long as to write a row.
         let now = now_ns();
-        let table = &active.instance.source.table;
-        let envelope = Envelope {
-            before: None,
-            after: Some(row),
-            operation: Operation::Read,
-            source: SourceBlock {
-                version: VERSION,
-                name: &shared.pipeline,
-                db: &table.database,
-                schema: &table.id.schema,
-                table: &table.id.name,
-                ts_ns: now,
+        let ms = now.div_euclid(1_000_000);
+        let told = match &mut self.told {
+            Some(told) if told.ms == ms && told.snapshot == snapshot => told,
+            told => told.insert(Told {
+                ms,
                 snapshot,
-                change_lsn: None,
-                commit_lsn: Some(*lsn),
-                event_serial_no: None,
-            },
-            ts_ns: now,
+                tail: tail(self.shared, self.active, self.lsn, snapshot, now),
+            }),
         };
-        let mut key_end = start;
-        active
-            .encode(&shared.registry, *lsn, |codec| {
-                bytes.truncate(start);
-                if !table.key.is_empty() {
-                    codec.encoder.encode_key(row, codec.key_id, bytes)?;
-                }
-                key_end = bytes.len();
-                codec.encoder.encode_value(&envelope, codec.value_id, bytes)
-            })
-            .await?;
-        Ok(key_end)
+        encode(self.shared, self.active, self.lsn, row, &told.tail, start, &mut self.bytes).await
     }
+}
+
+/// What the last row's envelope said of its origin.
+struct Told {
+    /// Milliseconds since 1970.
+    ms: i64,
+    snapshot: Snapshot,
+    tail: Tail,
+}
+
+/// What the envelope of a row that is read says of its origin, with `now` in nanoseconds since 1970.
+#[must_use]
+pub fn tail(shared: &Shared, active: &Active, lsn: Lsn, snapshot: Snapshot, now: i64) -> Tail {
+    let table = &active.instance.source.table;
+    Tail::of(&Envelope {
+        before: None,
+        after: None,
+        operation: Operation::Read,
+        source: SourceBlock {
+            version: VERSION,
+            name: &shared.pipeline,
+            db: &table.database,
+            schema: &table.id.schema,
+            table: &table.id.name,
+            ts_ns: now,
+            snapshot,
+            change_lsn: None,
+            commit_lsn: Some(lsn),
+            event_serial_no: None,
+        },
+        ts_ns: now,
+    })
+}
+
+/// Writes key and value of a row that was read, from `start` on, and gives where the key ends.
+pub async fn encode(
+    shared: &Shared,
+    active: &Active,
+    lsn: Lsn,
+    row: &Row,
+    tail: &Tail,
+    start: usize,
+    bytes: &mut Vec<u8>,
+) -> Result<usize, SourceError> {
+    let has_key = !active.instance.source.table.key.is_empty();
+    let mut key_end = start;
+    active
+        .encode(&shared.registry, lsn, |codec| {
+            bytes.truncate(start);
+            if has_key {
+                codec.encoder.encode_key(row, codec.key_id, bytes)?;
+            }
+            key_end = bytes.len();
+            codec.encoder.encode_read(row, tail, codec.value_id, bytes)
+        })
+        .await?;
+    Ok(key_end)
 }
 
 /// How long the pump may sleep while chunks wait for the capture job.

@@ -45,6 +45,9 @@ pub struct TableState {
     /// The registry refuses the table's schema: from where the table is not published, while others are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Halted>,
+    /// The place at which a table without key was copied: what was committed up to it is in the copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_at: Option<String>,
 }
 
 /// Where a table stands still.
@@ -71,6 +74,12 @@ impl Halted {
 }
 
 impl TableState {
+    /// [`TableState::copied_at`] as an LSN; changes up to it are not published.
+    #[must_use]
+    pub fn copied_up_to(&self) -> Lsn {
+        self.copied_at.as_deref().and_then(|text| text.parse().ok()).unwrap_or(Lsn::ZERO)
+    }
+
     /// [`TableState::since`] as an LSN.
     #[must_use]
     pub fn since_lsn(&self) -> Option<Lsn> {
@@ -423,6 +432,7 @@ mod tests {
             micro_columns: BTreeSet::from(["valid_to".to_owned()]),
             reset: false,
             halted: Some(Halted::at(&Position::end_of(Lsn::from_parts(1, 2, 3)), "no".to_owned())),
+            copied_at: Some(Lsn::from_parts(1, 2, 4).to_string()),
         }
     }
 

@@ -161,12 +161,17 @@ async fn a_database_that_cannot_be_captured_is_refused_in_one_line() {
     refused("CDC off", &run("causeway-source", &pipeline).await, &[&plain, "sp_cdc_enable_db"]);
     nothing_written("CDC off", &servers, servers.kafka, &pipeline).await;
 
-    // A table without key.
+    // A table without key, and no snapshot isolation.
     let pipeline = sound(&servers, "bad_key").await;
     let mut client = servers.sqlserver.client(&pipeline.name).await.unwrap();
     exec(&mut client, "CREATE TABLE dbo.heap (a int NULL)").await.unwrap();
+    exec(&mut client, "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION OFF").await.unwrap();
     servers.sqlserver.capture(&pipeline.name, "dbo", "heap").await.unwrap();
-    refused("no key", &run("causeway-source", &pipeline).await, &["dbo.heap", "key"]);
+    refused(
+        "no key",
+        &run("causeway-source", &pipeline).await,
+        &["dbo.heap", "key", "ALLOW_SNAPSHOT_ISOLATION"],
+    );
     nothing_written("no key", &servers, servers.kafka, &pipeline).await;
 }
 

@@ -10,6 +10,8 @@
 
 mod bad_input;
 mod crash;
+mod empty;
+mod keyless;
 mod memory;
 mod repair;
 mod restart;

@@ -136,7 +136,9 @@ pub(crate) const ODD_DEFAULTS: History = history(
          c uniqueidentifier NOT NULL DEFAULT newid(), d datetime NULL DEFAULT '2024-01-02T03:04:05', e datetime2(3) NOT NULL DEFAULT '2024-01-02T03:04:05.678', f time(3) NOT NULL DEFAULT '03:04:05.678', \
          g char(5) NOT NULL DEFAULT 'ab', h nchar(5) NULL DEFAULT N'cd', i varbinary(4) NOT NULL DEFAULT 0x00FF, j int NOT NULL DEFAULT (1 + 2), k int NULL DEFAULT NULL, \
          l smalldatetime NOT NULL DEFAULT '2024-01-02T03:04:00', m datetimeoffset(3) NOT NULL DEFAULT '2024-01-02T03:04:05.678+01:00', n nvarchar(20) NOT NULL DEFAULT suser_sname(), \
-         o datetime2(0) NULL DEFAULT getdate())",
+         o datetime2(0) NULL DEFAULT getdate(), p binary(3) NOT NULL DEFAULT 0x0102, q varbinary(max) NULL DEFAULT 0xAB, r datetime2(7) NOT NULL DEFAULT '1900-01-01', \
+         s smalldatetime NULL DEFAULT '19000101', t text NULL DEFAULT 'text', u ntext NULL DEFAULT N'ntext', v varchar(max) NULL DEFAULT 'max', w time NULL DEFAULT '10:11', \
+         x datetimeoffset NULL DEFAULT '2024-01-02', y uniqueidentifier NULL DEFAULT '6F9619FF-8B86-D011-B42D-00C04FC964FF')",
         "INSERT INTO dbo.odd_defaults (id, a, b, c, n, o) VALUES (1, '2024-01-01', '2024-01-01', '6F9619FF-8B86-D011-B42D-00C04FC964FF', N'me', NULL)",
     ],
     &["UPDATE dbo.odd_defaults SET g = 'x'", "DELETE FROM dbo.odd_defaults"],

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod both;
+mod choices;
 mod histories;
 mod known;
 mod records;

@@ -6,12 +6,15 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod ahead;
 mod bad_records;
 mod changes;
 mod dead_letters;
+mod disk;
 mod dlq;
 mod exactly_once;
 mod faults;
+mod keyless;
 mod members;
 mod operate;
 mod rig;

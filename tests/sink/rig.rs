@@ -312,6 +312,19 @@ pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// Waits until the sink has failed more often than that, and says so in its metrics.
+pub(crate) async fn failed(sink: &mut Proc, part: &str, times: f64) {
+    let end = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let page = sink.metrics().await.unwrap();
+        if page.of("causeway_sink_errors_total", "part", part) > Some(times) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < end, "it does not try again:\n{}", sink.tail(20));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Runs one command of the sink to its end.
 pub(crate) async fn command(name: &str, config: &Path) -> causeway_tests::process::Ended {
     causeway_tests::process::run("causeway-sink", &[name], config, LIMIT).await.unwrap()

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     exactly_once::{audited, once_each, things},
-    rig::{Feed, LIMIT, Made, Rig, create, delete, table, text, update},
+    rig::{Feed, LIMIT, Made, Rig, create, delete, failed, table, text, update},
 };
 
 /// A rig whose sinks apply whole transactions, with an index.
@@ -195,6 +195,44 @@ async fn a_row_without_its_parent_is_one_dead_letter() {
         rig.until(postgres, letter, "7 23503 has_parent".to_owned()).await;
         assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0, "{what}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_that_breaks_a_deferred_constraint_waits_for_a_person() {
+    let postgres = shared::postgres().await;
+    let mut rig = rig("broken").await;
+    rig.set("sink.batch_bytes", 2_000);
+    let (child, parent) = feeds(&rig).await;
+    target(&rig, postgres, "DEFERRABLE INITIALLY DEFERRED").await;
+    let before = send(&rig, &parent, &[create(row(&[1, 1]))]).await;
+    transaction(&rig, 1, vec![before]).await;
+    let rows: Vec<Made> =
+        (0..100).map(|id| create(row(&[id, if id == 7 { 999 } else { 1 }]))).collect();
+    let children = send(&rig, &child, &rows).await;
+    transaction(&rig, 2, vec![children]).await;
+    let after = send(&rig, &parent, &[create(row(&[2, 2]))]).await;
+    transaction(&rig, 3, vec![after]).await;
+    let mut sink = rig.sink();
+    sink.status_until("the transaction and its constraint to be named", LIMIT, |status| {
+        let error = status["sink"]["error"].as_str().unwrap_or_default();
+        status["ready"] == false
+            && error.contains("00000001:00000002:0001")
+            && error.contains("has_parent")
+    })
+    .await
+    .unwrap();
+    failed(&mut sink, "constraint", 1.0).await;
+    sink.must_run().unwrap();
+    // Nothing of it is to be seen, and nothing overtakes it.
+    rig.until(postgres, "SELECT count(*) FROM aa_child", 0_i64).await;
+    rig.until(postgres, "SELECT count(*) FROM zz_parent", 1_i64).await;
+    let client = postgres.client(&rig.database).await.unwrap();
+    client.batch_execute("INSERT INTO zz_parent VALUES (999, 999)").await.unwrap();
+    rig.until(postgres, "SELECT count(*) FROM aa_child", 100_i64).await;
+    rig.until(postgres, "SELECT count(*) FROM zz_parent", 3_i64).await;
+    rig.until(postgres, "SELECT count(*) FROM _causeway.dead_letter", 0_i64).await;
+    sink.ready(LIMIT).await.unwrap();
+    assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0, "{}", sink.tail(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use causeway_kafka::transactions::Entry;
 use causeway_tests::process::Proc;
 use serde_json::json;
 
-use crate::{LIMIT, rig::Rig};
+use crate::{
+    LIMIT,
+    rig::Rig,
+    transactions::{index, messages, table_topics},
+};
 
 /// Sets what new versions of the table's schema must be to old ones.
 async fn compatibility(rig: &Rig, table: &str, level: &str) {
@@ -105,5 +110,59 @@ async fn trap_16_a_type_that_the_registry_refuses_under_the_same_instance_is_wai
     compatibility(&rig, "a", "NONE").await;
     source.logged("the table has caught up", LIMIT).await.unwrap();
     rig.equal(&mut reader, &["a", "b"], &mut source).await;
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_table_held_back_has_entries_of_its_own_in_the_transaction_index() {
+    let mut rig = Rig::new("heldindex").await;
+    rig.set("source.transaction_index", true);
+    rig.set("source.snapshot.mode", "no_data");
+    rig.set("kafka.partitions", 1);
+    for table in ["a", "b"] {
+        rig.table(table, "id int NOT NULL PRIMARY KEY, x int NULL").await;
+    }
+    let mut source = rig.start();
+    source.ready(LIMIT).await.unwrap();
+    let mut reader = rig.reader(&["a", "b"]).await;
+    compatibility(&rig, "a", "BACKWARD").await;
+    rig.exec("ALTER TABLE dbo.a ADD g uniqueidentifier NOT NULL DEFAULT NEWID()").await;
+    rig.exec(
+        "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'a', @role_name = NULL, \
+         @capture_instance = N'dbo_a_v2', @supports_net_changes = 0",
+    )
+    .await;
+    rig.exec("INSERT INTO dbo.a (id, x) VALUES (2, 2)").await;
+    waits(&mut source).await;
+    // One transaction over both, and a later one of the table that goes on.
+    rig.exec("BEGIN TRAN; INSERT INTO dbo.a (id, x) VALUES (3, 3), (4, 4); INSERT INTO dbo.b VALUES (3, 3); COMMIT").await;
+    rig.exec("INSERT INTO dbo.b VALUES (4, 4)").await;
+    rig.equal(&mut reader, &["b"], &mut source).await;
+    compatibility(&rig, "a", "NONE").await;
+    source.logged("the table has caught up", LIMIT).await.unwrap();
+    rig.equal(&mut reader, &["a", "b"], &mut source).await;
+    let topics = table_topics(&rig, &["a", "b"]);
+    let entries = index(&rig).await;
+    // What each entry names: its transaction, and the records of either table.
+    let mut named = Vec::new();
+    for entry in &entries {
+        let Entry::Transaction { id, last, events, ranges, .. } = entry else { continue };
+        assert!(*last, "{entry:?}");
+        let of = |topic: &String| {
+            let ranges = ranges.iter().filter(|range| range.topic == *topic);
+            ranges.map(|range| range.count).sum::<u64>()
+        };
+        assert_eq!(of(&topics[0]) + of(&topics[1]), *events, "{entry:?}");
+        named.push((id.as_str(), of(&topics[0]), of(&topics[1])));
+    }
+    let counts: Vec<_> = named.iter().map(|(_, a, b)| (*a, *b)).collect();
+    assert_eq!(counts, [(0, 1), (0, 1), (1, 0), (2, 0)], "{named:?}");
+    let ids: Vec<&str> = named.iter().map(|(id, ..)| *id).collect();
+    assert_eq!(ids[0], ids[3], "the halves of the one transaction");
+    assert!(ids[2] < ids[3] && ids[3] < ids[1], "in their order, behind newer ones: {ids:?}");
+    // Every record is named once.
+    let found = messages(&rig, &topics).await;
+    let published: usize = found.values().map(Vec::len).sum();
+    assert_eq!(u64::try_from(published).unwrap(), counts.iter().map(|(a, b)| a + b).sum::<u64>());
     assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
 }

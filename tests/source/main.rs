@@ -1,12 +1,15 @@
 //! The source as a process, between the SQL Server stand-in and a real Kafka with a real registry.
 
 // Clippy takes functions beside the tests for code that is shipped.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod advisor;
+mod big;
 mod conformance;
 mod gaps;
 mod halted;
+mod keyless;
+mod large;
 mod offsets;
 mod order;
 mod oversize;

@@ -154,6 +154,7 @@ impl Rig {
             include: Patterns::new([format!("dbo.{table}")]),
             exclude: Patterns::default(),
             exclude_columns: Patterns::default(),
+            largest_value: None,
         };
         let (tables, _) = catalog::tables(&mut client, &selection).await.unwrap();
         let source = &tables[0];
@@ -197,6 +198,7 @@ impl Rig {
             seen: BTreeSet::new(),
             events: Vec::new(),
             commit_times: Vec::new(),
+            rows_after: Vec::new(),
         }
     }
 
@@ -261,6 +263,8 @@ pub(crate) struct Reader {
     pub(crate) events: Vec<Event>,
     /// `source.ts_ms` of each of `events`.
     pub(crate) commit_times: Vec<i64>,
+    /// The row after each of `events`, as it was sent.
+    pub(crate) rows_after: Vec<Option<Row>>,
 }
 
 impl Reader {
@@ -295,6 +299,7 @@ impl Reader {
             assert!(self.seen.insert(at.clone()), "twice: {at}");
         }
         self.commit_times.push(decoded.source.ts_ms);
+        self.rows_after.push(decoded.after.clone());
         self.events.push(Event {
             table: table.to_owned(),
             operation: decoded.operation,
@@ -329,6 +334,7 @@ fn key_text(key: &[usize], row: &Row) -> String {
         Value::Guid(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
         Value::Null
         | Value::Unavailable
+        | Value::TooLarge(_)
         | Value::Bool(_)
         | Value::I16(_)
         | Value::I64(_)

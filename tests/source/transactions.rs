@@ -17,7 +17,10 @@ use causeway_tests::{names, process::Proc, sqlserver::exec, wait};
 use crate::{LIMIT, rig::Rig};
 
 /// Every committed record of these topics, by topic and partition.
-async fn messages(rig: &Rig, topics: &[String]) -> BTreeMap<(String, i32), Vec<Message>> {
+pub(crate) async fn messages(
+    rig: &Rig,
+    topics: &[String],
+) -> BTreeMap<(String, i32), Vec<Message>> {
     let config = causeway_kafka::Config::new(rig.kafka.bootstrap());
     let ends = all_record_ends(&config, topics).await.unwrap();
     let mut consumer = Consumer::open(&config, &names::unique("all")).await.unwrap();
@@ -41,11 +44,12 @@ async fn messages(rig: &Rig, topics: &[String]) -> BTreeMap<(String, i32), Vec<M
     found
 }
 
-fn table_topics(rig: &Rig, tables: &[&str]) -> Vec<String> {
+pub(crate) fn table_topics(rig: &Rig, tables: &[&str]) -> Vec<String> {
     tables.iter().map(|table| format!("{0}.{0}.dbo.{table}", rig.name)).collect()
 }
 
-async fn index(rig: &Rig) -> Vec<Entry> {
+/// The transaction index.
+pub(crate) async fn index(rig: &Rig) -> Vec<Entry> {
     let topic = format!("{}.transactions", rig.name);
     let found = messages(rig, std::slice::from_ref(&topic)).await;
     let entries = found.into_values().flatten();
@@ -76,6 +80,7 @@ impl Reader {
 }
 
 fn field<'a>(value: &'a Avro, name: &str) -> &'a Avro {
+    let value = if let Avro::Union(_, inner) = value { inner } else { value };
     let Avro::Record(fields) = value else { panic!("no record: {value:?}") };
     let found = &fields.iter().find(|(field, _)| field == name).unwrap().1;
     if let Avro::Union(_, inner) = found { inner } else { found }

@@ -15,7 +15,7 @@
 //! | 11 an idle database loses its LSNs | our position stays; NULL is nothing | `trap_11_..` here |
 //! | 12 times in the server's zone | the offset is read at each poll | `trap_12_..` here |
 //! | 13 a huge transaction | read as a stream, split over Kafka transactions, resumed inside | `trap_13_..` in restart.rs |
-//! | 14 large values left out | the placeholder; read by key while the table is copied | `trap_14_..` in libs/sqlserver/src/mask.rs |
+//! | 14 large values left out | the placeholder; a row that is copied meanwhile comes with it | `trap_14_..` in libs/sqlserver/src/mask.rs, large.rs |
 //! | 15 computed columns are NULL | left out of the events and their schema | `trap_15_..` here |
 //! | 16 another type under the same instance | registered; what the registry refuses stops its table, with advice, until it is taken | `trap_16_..` in halted.rs |
 //! | 17 a column is added | the second instance takes over at its start | `trap_17_..` in schema.rs |
@@ -32,7 +32,7 @@
 //! | 28 `max text repl size` | `check` warns | `trap_28_..` here |
 //! | 29 TRUNCATE, SWITCH | TRUNCATE is refused by the server; SWITCH: docs/runbook.md | `trap_29_..` here |
 //! | 30 hundreds of idle tables | one look decides that nothing happened; then one question finds the busy ones | `trap_30_..` here |
-//! | 31 history tables of temporal tables | left out | `trap_31_..` in libs/sqlserver/src/queries.rs |
+//! | 31 history tables of temporal tables | left out | `trap_31_..` here, and in libs/sqlserver/src/queries.rs |
 //! | 32 sentinels beyond nanoseconds | the column goes over to microseconds | `trap_32_..` in libs/avro/src/schema_tests.rs |
 //! | 33 keys that differ in case only | an event carries the key as stored, old and new; so both are noted | `trap_33_..` here |
 
@@ -348,6 +348,37 @@ async fn trap_30_idle_tables_are_not_read() {
         !texts.is_empty() && texts.iter().all(|t| t.contains("[cdc].[dbo_t7_CT]")),
         "{texts:?}"
     );
+    assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_31_a_temporal_table_is_replicated_without_its_history() {
+    let mut rig = Rig::new("temporal").await;
+    rig.set("kafka.partitions", 1);
+    rig.exec(
+        "CREATE TABLE dbo.a (id int NOT NULL PRIMARY KEY, x int NULL, \
+         since datetime2(3) GENERATED ALWAYS AS ROW START NOT NULL, till datetime2(3) GENERATED ALWAYS AS ROW END NOT NULL, \
+         PERIOD FOR SYSTEM_TIME (since, till)) WITH (SYSTEM_VERSIONING = ON (HISTORY_TABLE = dbo.a_history))",
+    )
+    .await;
+    rig.sqlserver.capture(&rig.name, "dbo", "a").await.unwrap();
+    rig.exec("INSERT INTO dbo.a (id, x) VALUES (1, 1), (2, 2)").await;
+    let checked = rig.command(&["check"]).await;
+    let said = checked.stdout + &checked.stderr;
+    assert_eq!(checked.code, 0, "{said}");
+    assert!(!said.contains("a_history"), "{said}");
+    let mut source = started(&rig).await;
+    source.logged("snapshot published", LIMIT).await.unwrap();
+    rig.exec("UPDATE dbo.a SET x = 5 WHERE id = 1; DELETE FROM dbo.a WHERE id = 2").await;
+    let mut client = rig.client().await;
+    let old = rows(&mut client, "SELECT COUNT(*) FROM dbo.a_history").await.unwrap();
+    assert_eq!(old[0].get::<i32, _>(0), Some(2));
+    let mut reader = rig.reader(&["a"]).await;
+    rig.equal(&mut reader, &["a"], &mut source).await;
+    assert_eq!(words(&reader, "a")[2..], ["u1", "d2"]);
+    let config = causeway_kafka::Config::new(rig.kafka.bootstrap());
+    let topics = causeway_kafka::Admin::new(&config).unwrap().list(&rig.name).await.unwrap();
+    assert!(topics.iter().all(|t| !t.name.contains("history")), "{topics:?}");
     assert_eq!(source.terminate(LIMIT).await.unwrap(), 0);
 }
 

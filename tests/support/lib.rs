@@ -18,6 +18,7 @@ pub mod child;
 pub mod compare;
 pub mod config;
 pub mod connect;
+pub mod disk;
 pub mod env;
 pub mod faults;
 pub mod http;

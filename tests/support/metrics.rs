@@ -38,6 +38,17 @@ impl Metrics {
         self.values(name).reduce(f64::max)
     }
 
+    /// The sum over those whose label has that value; `None` when there is none.
+    #[must_use]
+    pub fn of(&self, name: &str, label: &str, value: &str) -> Option<f64> {
+        let has = |sample: &&Sample| {
+            sample.name == name && sample.labels.get(label).is_some_and(|found| found == value)
+        };
+        let mut found = self.0.iter().filter(has).map(|sample| sample.value).peekable();
+        found.peek()?;
+        Some(found.sum())
+    }
+
     /// All values of a metric.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = f64> + 'a {
         self.0.iter().filter(move |sample| sample.name == name).map(|sample| sample.value)

@@ -67,6 +67,10 @@ pub struct Options {
     pub fsync: bool,
     /// Further settings, `name = value`.
     pub settings: Vec<(String, String)>,
+    /// The folder that its own folder is made in.
+    pub within: Option<PathBuf>,
+    /// Where its log of changes (WAL) is to be, if not with its data.
+    pub wal: Option<PathBuf>,
 }
 
 impl Postgres {
@@ -85,16 +89,18 @@ impl Postgres {
     pub async fn start_with(options: Options) -> Result<Self> {
         let bin = find()?;
         let account = account()?;
+        let within = options.within.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new()
             .prefix("causeway-postgres-")
             .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir()
+            .tempdir_in(within)
             .context("make a folder for PostgreSQL")?;
         let (user, password) = ("postgres".to_owned(), "causeway-test".to_owned());
         let secret = folder.path().join("password");
         fs::write(&secret, &password).context("write the password for initdb")?;
         if let Some((uid, gid)) = account {
-            for path in [folder.path(), &secret] {
+            let wal = options.wal.as_deref();
+            for path in [folder.path(), &secret].into_iter().chain(wal) {
                 chown(path, Some(uid), Some(gid)).context("give PostgreSQL its folder")?;
             }
         }
@@ -105,6 +111,9 @@ impl Postgres {
             .arg(format!("--pwfile={}", secret.display()))
             .arg(format!("--pgdata={}", folder.path().join("data").display()))
             .current_dir(folder.path());
+        if let Some(wal) = &options.wal {
+            initdb.arg("--waldir").arg(wal);
+        }
         cache::run(&mut initdb).context("make a PostgreSQL cluster")?;
         let mut server = Self {
             host: "127.0.0.1".to_owned(),

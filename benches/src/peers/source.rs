@@ -19,7 +19,7 @@ use causeway_tests::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{Counter, Measured, Table, measure};
+use super::{Counter, Goal, Measured, Table, measure};
 use crate::{changes, orders};
 
 /// The largest heap of a worker: what Kafka's own scripts give it.
@@ -48,6 +48,7 @@ struct Contender<'a> {
     who: &'static str,
     prefix: String,
     counter: Counter,
+    goal: Option<Goal>,
     kind: Kind<'a>,
 }
 
@@ -76,19 +77,19 @@ pub(super) async fn run(table: &mut Table, rows: u64) -> Result<()> {
     sqlserver.capture(&database, "dbo", orders::NAME).await?;
     let mut contenders = vec![
         ours(servers, &database)?,
-        debezium("debezium, defaults", json!({}), servers, &database)?,
-        debezium("debezium, best", best(), servers, &database)?,
+        debezium("debezium, defaults", json!({}), 5.0, servers, &database)?,
+        debezium("debezium, best", best(), 3.0, servers, &database)?,
     ];
     for contender in &mut contenders {
         let measured = contender.work(&database, rows).await?;
-        table.add("source.snapshot", contender.who, measured);
+        table.add("source.snapshot", contender.who, measured, contender.goal);
     }
     let made = changes::make(sqlserver, &database, &mut client, rows).await?;
     for contender in &mut contenders {
         contender.counter.reset().await?;
         // A delete is two records.
         let measured = contender.work(&database, made.events + made.deletes).await?;
-        table.add("source.stream", contender.who, measured);
+        table.add("source.stream", contender.who, measured, contender.goal);
     }
     Ok(())
 }
@@ -104,12 +105,13 @@ fn ours<'a>(servers: Servers<'a>, database: &str) -> Result<Contender<'a>> {
         .write(folder.path())?;
     let counter = Counter::new(servers.kafka, &format!("{prefix}.{database}.dbo.orders"))?;
     let kind = Kind::Ours { config, _folder: folder };
-    Ok(Contender { who: "causeway", prefix, counter, kind })
+    Ok(Contender { who: "causeway", prefix, counter, goal: None, kind })
 }
 
 fn debezium<'a>(
     who: &'static str,
     settings: Json,
+    times_as_fast: f64,
     servers: Servers<'a>,
     database: &str,
 ) -> Result<Contender<'a>> {
@@ -119,6 +121,7 @@ fn debezium<'a>(
         who,
         prefix,
         counter,
+        goal: Some(Goal { times_as_fast, part_of_memory: 0.1 }),
         kind: Kind::Debezium { connect: None, settings, servers },
     })
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Encoder, Envelope, Options, Snapshot, SourceBlock, Temporal, UNAVAILABLE, frame,
+    Decimals, Encoder, Envelope, Options, Snapshot, SourceBlock, Temporal, UNAVAILABLE, frame,
     testing::{every_type, same, value_of},
     wire,
 };
@@ -539,4 +539,66 @@ fn the_table_has_its_name_and_its_defaults() {
     assert_eq!((read.database.as_str(), read.id.to_string()), ("db", "dbo.t".to_owned()));
     assert_eq!(read.columns, table.columns);
     assert!(read.key.is_empty());
+}
+
+#[test]
+fn decimals_as_text_and_as_doubles_are_read_back() {
+    let types = [
+        ColumnType::Decimal { precision: 38, scale: 10 },
+        ColumnType::Money,
+        ColumnType::SmallMoney,
+    ];
+    let table = table_of(&types);
+    let numbers = [0, 1, -1, 12_345_678, -10_000_000_000, 99_999_999_990_000];
+    for (decimals, avro) in [(Decimals::String, "string"), (Decimals::Double, "double")] {
+        let options = Options { decimals, ..Options::default() };
+        let encoder = Encoder::new(&table, "shop.db.dbo.t", &options, &BTreeSet::new()).unwrap();
+        assert!(
+            encoder.value_schema().contains(&format!(r#""type":"{avro}","connect.parameters""#))
+        );
+        let decoder = Decoder::new(encoder.value_schema()).unwrap();
+        assert_eq!(decoder.table().columns, table.columns);
+        for n in numbers {
+            let row = vec![Value::Decimal(n), Value::Decimal(n), Value::Decimal(n % 1_000_000)];
+            let bytes = encode(&encoder, &envelope(None, Some(&row)));
+            assert_same(&row, &decoder.decode(&bytes).unwrap().after.unwrap(), &table);
+        }
+    }
+}
+
+#[test]
+fn a_decimal_as_text_has_the_digits_of_its_column() {
+    for (unscaled, scale, text) in [
+        (0, 0, "0"),
+        (0, 2, "0.00"),
+        (5, 2, "0.05"),
+        (-5, 2, "-0.05"),
+        (150, 2, "1.50"),
+        (-12_345, 0, "-12345"),
+        (i128::MIN, 38, "-1.70141183460469231731687303715884105728"),
+    ] {
+        let mut out = Vec::new();
+        crate::text::put_decimal(unscaled, scale, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+        let nearest: f64 = text.parse().unwrap();
+        assert_eq!(crate::text::nearest_double(unscaled, scale).to_bits(), nearest.to_bits());
+    }
+}
+
+#[test]
+fn connects_own_times_are_read_back_to_the_millisecond() {
+    let types =
+        [ColumnType::Date, ColumnType::Time { scale: 7 }, ColumnType::DateTime2 { scale: 7 }];
+    let table = table_of(&types);
+    for (temporal, name) in [
+        (Temporal::Connect, "org.apache.kafka.connect.data.Timestamp"),
+        (Temporal::AdaptiveTimeMicroseconds, "io.debezium.time.MicroTime"),
+    ] {
+        let encoder = encoder(&table, temporal);
+        assert!(encoder.value_schema().contains(name));
+        let decoder = Decoder::new(encoder.value_schema()).unwrap();
+        let row = vec![Value::Date(-1), Value::Time(12_340_000), Value::DateTime(-120_000)];
+        let bytes = encode(&encoder, &envelope(None, Some(&row)));
+        assert_same(&row, &decoder.decode(&bytes).unwrap().after.unwrap(), &table);
+    }
 }

@@ -192,12 +192,25 @@ impl Encoder {
         frame::write(id, out);
         self.put_row(e.before, out)?;
         self.put_row(e.after, out)?;
-        put_source(&e.source, out);
-        transaction::put_block(transaction, out);
-        wire::put_bytes(e.operation.letter().as_bytes(), out);
-        for unit_ns in [1_000_000, 1_000, 1] {
-            put_some_long(e.ts_ns.div_euclid(unit_ns), out);
-        }
+        put_tail(e, transaction, out);
+        Ok(())
+    }
+
+    /// Appends an envelope of a row that was read, with what [`Tail::of`] made of the rest.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_value`].
+    pub fn encode_read(
+        &self,
+        after: &[Value],
+        tail: &Tail,
+        id: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        frame::write(id, out);
+        self.put_row(None, out)?;
+        self.put_row(Some(after), out)?;
+        out.extend_from_slice(&tail.0);
         Ok(())
     }
 
@@ -223,6 +236,29 @@ impl Encoder {
             put_value(field, value, out)?;
         }
         Ok(())
+    }
+}
+
+/// What follows the rows in an envelope: all rows that are read at one moment have it in common.
+#[derive(Clone, Debug)]
+pub struct Tail(Vec<u8>);
+
+impl Tail {
+    /// The rest of `envelope`, whose rows do not matter; its field `transaction` is null.
+    #[must_use]
+    pub fn of(envelope: &Envelope<'_>) -> Self {
+        let mut bytes = Vec::new();
+        put_tail(envelope, None, &mut bytes);
+        Self(bytes)
+    }
+}
+
+fn put_tail(e: &Envelope<'_>, transaction: Option<&TransactionBlock>, out: &mut Vec<u8>) {
+    put_source(&e.source, out);
+    transaction::put_block(transaction, out);
+    wire::put_bytes(e.operation.letter().as_bytes(), out);
+    for unit_ns in [1_000_000, 1_000, 1] {
+        put_some_long(e.ts_ns.div_euclid(unit_ns), out);
     }
 }
 
@@ -299,13 +335,19 @@ fn put_value(field: &Field, value: &Value, out: &mut Vec<u8>) -> Result<(), Enco
         (Encoding::Float64, Value::F64(x)) => out.extend_from_slice(&x.to_le_bytes()),
         (Encoding::Decimal { .. }, Value::Decimal(n)) => wire::put_decimal(*n, out),
         (Encoding::Bytes, Value::Bytes(bytes)) => wire::put_bytes(bytes, out),
+        (Encoding::DecimalText { scale }, Value::Decimal(n)) => {
+            put_patched(out, |out| text::put_decimal(*n, scale, out));
+        }
+        (Encoding::DecimalDouble { scale }, Value::Decimal(n)) => {
+            out.extend_from_slice(&text::nearest_double(*n, scale).to_le_bytes());
+        }
         (Encoding::Guid, Value::Guid(guid)) => {
             put_patched(out, |out| text::put_guid(guid, out));
         }
         (Encoding::Zoned, Value::DateTimeOffset { utc, offset_minutes }) => {
             put_patched(out, |out| text::put_zoned(*utc, *offset_minutes, out));
         }
-        (Encoding::Text | Encoding::Bytes, Value::Unavailable) => {
+        (Encoding::Text | Encoding::Bytes, Value::Unavailable | Value::TooLarge(_)) => {
             wire::put_bytes(UNAVAILABLE.as_bytes(), out);
         }
         (encoding, value) => match encoding.integer(value) {
@@ -392,6 +434,34 @@ mod tests {
             one_column(ColumnType::Int, true).encode_key(&[], 1, &mut Vec::new()),
             Err(EncodeError::Width { expected: 1, found: 0, .. })
         ));
+    }
+
+    #[test]
+    fn a_tail_made_once_gives_the_same_bytes() {
+        let row = [Value::I32(7)];
+        let envelope = Envelope {
+            before: None,
+            after: Some(&row),
+            operation: Operation::Read,
+            source: SourceBlock {
+                version: "1",
+                name: "p",
+                db: "db",
+                schema: "dbo",
+                table: "t",
+                ts_ns: 1_531_481_025_340_000_001,
+                snapshot: Snapshot::True,
+                change_lsn: None,
+                commit_lsn: Some(Lsn::ZERO),
+                event_serial_no: None,
+            },
+            ts_ns: 1_531_481_025_341_000_002,
+        };
+        let encoder = one_column(ColumnType::Int, false);
+        let (mut whole, mut read) = (Vec::new(), Vec::new());
+        encoder.encode_value(&envelope, 9, &mut whole).unwrap();
+        encoder.encode_read(&row, &Tail::of(&envelope), 9, &mut read).unwrap();
+        assert_eq!(whole, read);
     }
 
     #[test]

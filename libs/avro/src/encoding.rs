@@ -4,7 +4,7 @@
 use causeway_change::{ColumnType, Value, time::TICKS_PER_SECOND};
 use serde_json::{Value as Json, json};
 
-use crate::{Temporal, text, wire};
+use crate::{Decimals, Options, Temporal, text, wire};
 
 /// The Avro type of a column and the meaning of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub(crate) enum Encoding {
     Float64,
     /// bytes: big-endian two's complement of the unscaled value
     Decimal { precision: u8, scale: u8 },
+    /// string: the decimal digits, as many after the point as the column has
+    DecimalText { scale: u8 },
+    /// double: the nearest
+    DecimalDouble { scale: u8 },
     /// string
     Text,
     /// bytes
@@ -37,6 +41,12 @@ pub(crate) enum Encoding {
     TimeMicros,
     /// long: nanoseconds since midnight
     TimeNanos,
+    /// int: as [`Self::Date`], under Connect's own name
+    ConnectDate,
+    /// int: milliseconds since midnight, under Connect's own name
+    ConnectTime,
+    /// long: milliseconds since 1970-01-01, under Connect's own name
+    ConnectTimestamp,
     /// long: milliseconds since 1970-01-01
     TimestampMillis,
     /// long: microseconds since 1970-01-01
@@ -52,7 +62,13 @@ impl Encoding {
     ///
     /// `micro` writes a `datetime2(7)` with microseconds although the mode is adaptive, because its
     /// values leave the range of nanoseconds.
-    pub(crate) fn of(ty: ColumnType, temporal: Temporal, micro: bool) -> Self {
+    pub(crate) fn of(ty: ColumnType, options: &Options, micro: bool) -> Self {
+        let temporal = options.temporal;
+        let decimal = |precision, scale| match options.decimals {
+            Decimals::Precise => Self::Decimal { precision, scale },
+            Decimals::String => Self::DecimalText { scale },
+            Decimals::Double => Self::DecimalDouble { scale },
+        };
         match ty {
             ColumnType::Bit => Self::Boolean,
             ColumnType::TinyInt | ColumnType::SmallInt => Self::Int16,
@@ -60,24 +76,34 @@ impl Encoding {
             ColumnType::BigInt => Self::Int64,
             ColumnType::Real => Self::Float32,
             ColumnType::Float => Self::Float64,
-            ColumnType::Decimal { precision, scale } => Self::Decimal { precision, scale },
-            ColumnType::Money => Self::Decimal { precision: 19, scale: 4 },
-            ColumnType::SmallMoney => Self::Decimal { precision: 10, scale: 4 },
+            ColumnType::Decimal { precision, scale } => decimal(precision, scale),
+            ColumnType::Money => decimal(19, 4),
+            ColumnType::SmallMoney => decimal(10, 4),
+            ColumnType::Date if temporal == Temporal::Connect => Self::ConnectDate,
             ColumnType::Date => Self::Date,
             ColumnType::Time { scale } => match temporal {
-                Temporal::Microseconds => Self::TimeMicros,
+                Temporal::Connect => Self::ConnectTime,
+                Temporal::Microseconds | Temporal::AdaptiveTimeMicroseconds => Self::TimeMicros,
                 Temporal::Adaptive if scale <= 3 => Self::TimeMillis,
                 Temporal::Adaptive if scale <= 6 => Self::TimeMicros,
                 Temporal::Adaptive => Self::TimeNanos,
             },
             ColumnType::DateTime | ColumnType::SmallDateTime => match temporal {
-                Temporal::Adaptive => Self::TimestampMillis,
+                Temporal::Connect => Self::ConnectTimestamp,
+                Temporal::Adaptive | Temporal::AdaptiveTimeMicroseconds => Self::TimestampMillis,
                 Temporal::Microseconds => Self::TimestampMicros,
             },
             ColumnType::DateTime2 { scale } => match temporal {
-                Temporal::Adaptive if scale <= 3 => Self::TimestampMillis,
-                Temporal::Adaptive if scale > 6 && !micro => Self::TimestampNanos,
-                Temporal::Adaptive | Temporal::Microseconds => Self::TimestampMicros,
+                Temporal::Connect => Self::ConnectTimestamp,
+                Temporal::Adaptive | Temporal::AdaptiveTimeMicroseconds if scale <= 3 => {
+                    Self::TimestampMillis
+                }
+                Temporal::Adaptive | Temporal::AdaptiveTimeMicroseconds if scale > 6 && !micro => {
+                    Self::TimestampNanos
+                }
+                Temporal::Adaptive
+                | Temporal::AdaptiveTimeMicroseconds
+                | Temporal::Microseconds => Self::TimestampMicros,
             },
             ColumnType::DateTimeOffset { .. } => Self::Zoned,
             ColumnType::Char(_)
@@ -102,17 +128,23 @@ impl Encoding {
     pub(crate) fn avro_type(self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
-            Self::Int16 | Self::Int32 | Self::Date | Self::TimeMillis => "int",
+            Self::Int16
+            | Self::Int32
+            | Self::Date
+            | Self::TimeMillis
+            | Self::ConnectDate
+            | Self::ConnectTime => "int",
             Self::Int64
             | Self::TimeMicros
             | Self::TimeNanos
             | Self::TimestampMillis
             | Self::TimestampMicros
-            | Self::TimestampNanos => "long",
+            | Self::TimestampNanos
+            | Self::ConnectTimestamp => "long",
             Self::Float32 => "float",
-            Self::Float64 => "double",
+            Self::Float64 | Self::DecimalDouble { .. } => "double",
             Self::Decimal { .. } | Self::Bytes => "bytes",
-            Self::Text | Self::Guid | Self::Zoned => "string",
+            Self::Text | Self::Guid | Self::Zoned | Self::DecimalText { .. } => "string",
         }
     }
 
@@ -120,6 +152,9 @@ impl Encoding {
     pub(crate) fn connect_name(self) -> Option<&'static str> {
         match self {
             Self::Decimal { .. } => Some("org.apache.kafka.connect.data.Decimal"),
+            Self::ConnectDate => Some("org.apache.kafka.connect.data.Date"),
+            Self::ConnectTime => Some("org.apache.kafka.connect.data.Time"),
+            Self::ConnectTimestamp => Some("org.apache.kafka.connect.data.Timestamp"),
             Self::Date => Some("io.debezium.time.Date"),
             Self::TimeMillis => Some("io.debezium.time.Time"),
             Self::TimeMicros => Some("io.debezium.time.MicroTime"),
@@ -134,9 +169,40 @@ impl Encoding {
             | Self::Int64
             | Self::Float32
             | Self::Float64
+            | Self::DecimalText { .. }
+            | Self::DecimalDouble { .. }
             | Self::Text
             | Self::Bytes
             | Self::Guid => None,
+        }
+    }
+
+    /// The name of Avro's own logical type, where the converter writes one.
+    pub(crate) fn avro_logical(self) -> Option<&'static str> {
+        match self {
+            Self::Decimal { .. } => Some("decimal"),
+            Self::ConnectDate => Some("date"),
+            Self::ConnectTime => Some("time-millis"),
+            Self::ConnectTimestamp => Some("timestamp-millis"),
+            Self::Boolean
+            | Self::Int16
+            | Self::Int32
+            | Self::Int64
+            | Self::Float32
+            | Self::Float64
+            | Self::DecimalText { .. }
+            | Self::DecimalDouble { .. }
+            | Self::Text
+            | Self::Bytes
+            | Self::Guid
+            | Self::Date
+            | Self::TimeMillis
+            | Self::TimeMicros
+            | Self::TimeNanos
+            | Self::TimestampMillis
+            | Self::TimestampMicros
+            | Self::TimestampNanos
+            | Self::Zoned => None,
         }
     }
 
@@ -149,9 +215,9 @@ impl Encoding {
             (Self::Int16, Value::I16(n)) => Some(i64::from(*n)),
             (Self::Int32, Value::I32(n)) => Some(i64::from(*n)),
             (Self::Int64, Value::I64(n)) => Some(*n),
-            (Self::Date, Value::Date(days)) => Some(i64::from(*days)),
-            (Self::TimeMillis, Value::Time(ticks))
-            | (Self::TimestampMillis, Value::DateTime(ticks)) => {
+            (Self::Date | Self::ConnectDate, Value::Date(days)) => Some(i64::from(*days)),
+            (Self::TimeMillis | Self::ConnectTime, Value::Time(ticks))
+            | (Self::TimestampMillis | Self::ConnectTimestamp, Value::DateTime(ticks)) => {
                 Some(ticks.div_euclid(TICKS_PER_SECOND / 1_000))
             }
             (Self::TimeMicros, Value::Time(ticks))
@@ -168,6 +234,8 @@ impl Encoding {
                 | Self::Float32
                 | Self::Float64
                 | Self::Decimal { .. }
+                | Self::DecimalText { .. }
+                | Self::DecimalDouble { .. }
                 | Self::Text
                 | Self::Bytes
                 | Self::Guid
@@ -178,6 +246,9 @@ impl Encoding {
                 | Self::TimestampMillis
                 | Self::TimestampMicros
                 | Self::TimestampNanos
+                | Self::ConnectDate
+                | Self::ConnectTime
+                | Self::ConnectTimestamp
                 | Self::Zoned,
                 _,
             ) => None,
@@ -204,6 +275,14 @@ impl Encoding {
                 let (bytes, from) = wire::minimal(*n);
                 bytes.get(from..).map(latin1)
             }
+            (Self::DecimalText { scale }, Value::Decimal(n)) => {
+                let mut out = Vec::new();
+                text::put_decimal(*n, scale, &mut out);
+                String::from_utf8(out).ok().map(Json::String)
+            }
+            (Self::DecimalDouble { scale }, Value::Decimal(n)) => {
+                Some(json!(text::nearest_double(*n, scale)))
+            }
             (Self::Text, Value::Text(text)) => Some(json!(text)),
             (Self::Bytes, Value::Bytes(bytes)) => Some(latin1(bytes)),
             (Self::Guid, Value::Guid(guid)) => {
@@ -224,6 +303,8 @@ impl Encoding {
                 | Self::Float32
                 | Self::Float64
                 | Self::Decimal { .. }
+                | Self::DecimalText { .. }
+                | Self::DecimalDouble { .. }
                 | Self::Text
                 | Self::Bytes
                 | Self::Guid
@@ -234,6 +315,9 @@ impl Encoding {
                 | Self::TimestampMillis
                 | Self::TimestampMicros
                 | Self::TimestampNanos
+                | Self::ConnectDate
+                | Self::ConnectTime
+                | Self::ConnectTimestamp
                 | Self::Zoned,
                 _,
             ) => None,

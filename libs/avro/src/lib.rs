@@ -33,9 +33,9 @@ mod wire;
 mod writer_schema;
 
 pub use decode::{Decoded, DecodedSource, Decoder, Head, KeyDecoder, Origin};
-pub use encode::{Encoder, Envelope, Snapshot, SourceBlock};
+pub use encode::{Encoder, Envelope, Snapshot, SourceBlock, Tail};
 pub use error::{DecodeError, EncodeError, FrameError, SchemaError};
-pub use schema::{Options, Temporal};
+pub use schema::{Decimals, Options, Temporal};
 pub use transaction::TransactionBlock;
 
 /// What stands in a string column for a value that the source does not know; a bytes column holds

@@ -15,6 +15,8 @@ use crate::{SchemaError, encoding::Encoding, names};
 pub struct Options {
     /// How dates and times are written.
     pub temporal: Temporal,
+    /// How decimals and money are written.
+    pub decimals: Decimals,
     /// Whether each column carries its SQL Server type, length, scale and name in
     /// `__debezium.source.column.*` parameters, from which a sink makes exact types.
     pub source_types: bool,
@@ -24,11 +26,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { temporal: Temporal::Adaptive, source_types: true, key_types: true }
+        Self {
+            temporal: Temporal::Adaptive,
+            decimals: Decimals::Precise,
+            source_types: true,
+            key_types: true,
+        }
     }
 }
 
-/// How dates and times are written: two of Debezium's `time.precision.mode`s.
+/// How dates and times are written: Debezium's `time.precision.mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Temporal {
     /// The coarsest unit that keeps every digit of the column's type: milliseconds, microseconds or
@@ -37,6 +44,22 @@ pub enum Temporal {
     Adaptive,
     /// Microseconds, which PostgreSQL keeps; the seventh digit of a second is cut off.
     Microseconds,
+    /// As adaptive, with times of day in microseconds always.
+    AdaptiveTimeMicroseconds,
+    /// Connect's own types, which keep milliseconds: what is finer is cut off.
+    Connect,
+}
+
+/// How decimals and money are written: Debezium's `decimal.handling.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decimals {
+    /// Bytes that hold every digit.
+    #[default]
+    Precise,
+    /// Their digits as text.
+    String,
+    /// The nearest number of 64 bits, which has 15 to 17 digits.
+    Double,
 }
 
 /// A parameter of a column's schema that says what it is in SQL Server (Debezium's
@@ -87,10 +110,10 @@ pub(crate) fn fields(
         .map(|(column, legal_name)| {
             let constant = column.default.as_ref().filter(|value| !value.is_null());
             let mut encoding =
-                Encoding::of(column.ty, options.temporal, micro_columns.contains(&column.name));
+                Encoding::of(column.ty, options, micro_columns.contains(&column.name));
             // A sentinel such as 9999-12-31 as default leaves the nanoseconds like a value does.
             if constant.is_some_and(|value| encoding.integer(value).is_err()) {
-                encoding = Encoding::of(column.ty, options.temporal, true);
+                encoding = Encoding::of(column.ty, options, true);
             }
             let default = constant.and_then(|value| encoding.default_json(value));
             let union = match (column.nullable, &default) {
@@ -285,8 +308,8 @@ fn type_json(field: &Field, options: &Options) -> Json {
     if encoding == Encoding::Int16 {
         properties.insert("connect.type".to_owned(), json!("int16"));
     }
-    if matches!(encoding, Encoding::Decimal { .. }) {
-        properties.insert("logicalType".to_owned(), json!("decimal"));
+    if let Some(name) = encoding.avro_logical() {
+        properties.insert("logicalType".to_owned(), json!(name));
     }
     if properties.is_empty() {
         return json!(encoding.avro_type());

@@ -80,7 +80,7 @@ fn source_types_stand_in_the_parameters_in_debeziums_order() {
 #[test]
 fn a_reference_implementation_accepts_every_schema() {
     for source_types in [false, true] {
-        for temporal in [Temporal::Adaptive, Temporal::Microseconds] {
+        for temporal in [Temporal::Adaptive, Temporal::Microseconds, Temporal::Connect] {
             let encoder = encoder(
                 &orders(),
                 &Options { temporal, source_types, ..Options::default() },

@@ -283,6 +283,29 @@ fn date_time(scan: &mut Scan<'_>) -> Option<i64> {
     i64::from(days).checked_mul(TICKS_PER_DAY)?.checked_add(ticks)
 }
 
+/// Appends the digits of a decimal, `scale` of them after the point: at most 41 bytes.
+pub(crate) fn put_decimal(unscaled: i128, scale: u8, out: &mut Vec<u8>) {
+    let width = usize::from(scale) + 1;
+    let digits = format!("{:0>width$}", unscaled.unsigned_abs());
+    if unscaled < 0 {
+        out.push(b'-');
+    }
+    let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
+    out.extend_from_slice(whole.as_bytes());
+    if scale > 0 {
+        out.push(b'.');
+        out.extend_from_slice(fraction.as_bytes());
+    }
+}
+
+/// The number of 64 bits that is nearest to a decimal.
+pub(crate) fn nearest_double(unscaled: i128, scale: u8) -> f64 {
+    let mut text = Vec::with_capacity(41);
+    put_decimal(unscaled, scale, &mut text);
+    // Reading a text rounds once, a division of two rounded numbers would round twice.
+    std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
 /// Reads a decimal number as an unscaled value of `scale`: what Debezium writes with
 /// `decimal.handling.mode=string` and what a double prints as. Digits that the scale has no room
 /// for must be zeros.

@@ -54,7 +54,7 @@ pub fn value_schema() -> String {
             {"name": "status", "type": "string"},
             {"name": "id", "type": "string"},
             optional("event_count", json!("long")),
-            optional("data_collections", json!({"type": "array", "items": collection})),
+            optional("data_collections", json!({"type": "array", "items": ["null", collection]})),
             {"name": "ts_ms", "type": "long"},
         ]),
     )
@@ -99,6 +99,8 @@ pub fn put_value(boundary: Boundary<'_>, id: Lsn, ts_ms: i64, schema_id: u32, ou
             if !counts.is_empty() {
                 wire::put_long(i64::try_from(counts.len()).unwrap_or(i64::MAX), out);
                 for (collection, count) in counts {
+                    // Debezium lets each of them be null.
+                    wire::put_long(1, out);
                     wire::put_bytes(collection.as_bytes(), out);
                     wire::put_long(*count, out);
                 }
@@ -138,10 +140,13 @@ mod tests {
         value
     }
 
+    fn there(value: &Value) -> &Value {
+        if let Value::Union(_, inner) = value { inner } else { value }
+    }
+
     fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
-        let Value::Record(fields) = value else { panic!("{value:?}") };
-        let found = &fields.iter().find(|(field, _)| field == name).unwrap().1;
-        if let Value::Union(_, inner) = found { inner } else { found }
+        let Value::Record(fields) = there(value) else { panic!("{value:?}") };
+        there(&fields.iter().find(|(field, _)| field == name).unwrap().1)
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
         );
         assert_eq!(
             value_schema(),
-            r#"{"type":"record","name":"TransactionMetadataValue","namespace":"io.debezium.connector.common","fields":[{"name":"status","type":"string"},{"name":"id","type":"string"},{"name":"event_count","type":["null","long"],"default":null},{"name":"data_collections","type":["null",{"type":"array","items":{"type":"record","name":"collection","namespace":"event","fields":[{"name":"data_collection","type":"string"},{"name":"event_count","type":"long"}],"connect.version":1,"connect.name":"event.collection"}}],"default":null},{"name":"ts_ms","type":"long"}],"connect.version":1,"connect.name":"io.debezium.connector.common.TransactionMetadataValue"}"#
+            r#"{"type":"record","name":"TransactionMetadataValue","namespace":"io.debezium.connector.common","fields":[{"name":"status","type":"string"},{"name":"id","type":"string"},{"name":"event_count","type":["null","long"],"default":null},{"name":"data_collections","type":["null",{"type":"array","items":["null",{"type":"record","name":"collection","namespace":"event","fields":[{"name":"data_collection","type":"string"},{"name":"event_count","type":"long"}],"connect.version":1,"connect.name":"event.collection"}]}],"default":null},{"name":"ts_ms","type":"long"}],"connect.version":1,"connect.name":"io.debezium.connector.common.TransactionMetadataValue"}"#
         );
     }
 }

@@ -16,6 +16,9 @@ pub enum Value {
     /// A large value that an update did not touch and that the change table therefore left out:
     /// not known, and not NULL (research A.0.4).
     Unavailable,
+    /// A value that was measured and not read, because nothing that it is for takes so much: its size in
+    /// bytes, or somewhat less.
+    TooLarge(u64),
     /// `bit`
     Bool(bool),
     /// `tinyint` (0 to 255) and `smallint`
@@ -134,7 +137,8 @@ impl Value {
     pub fn borrowed(&self) -> ValueRef<'_> {
         match self {
             Self::Null => ValueRef::Null,
-            Self::Unavailable => ValueRef::Unavailable,
+            // Either way it is not here.
+            Self::Unavailable | Self::TooLarge(_) => ValueRef::Unavailable,
             Self::Bool(b) => ValueRef::Bool(*b),
             Self::I16(n) => ValueRef::I16(*n),
             Self::I32(n) => ValueRef::I32(*n),
@@ -172,6 +176,7 @@ impl Value {
         match self {
             Self::Null => "NULL",
             Self::Unavailable => "an unavailable value",
+            Self::TooLarge(_) => "a value too large to be read",
             Self::Bool(_) => "a boolean",
             Self::I16(_) => "a 16-bit integer",
             Self::I32(_) => "a 32-bit integer",
@@ -198,6 +203,7 @@ impl Value {
                 Self::Bytes(bytes) => bytes.len(),
                 Self::Null
                 | Self::Unavailable
+                | Self::TooLarge(_)
                 | Self::Bool(_)
                 | Self::I16(_)
                 | Self::I32(_)

@@ -45,7 +45,9 @@ impl Rows {
     /// What is there so far, to be sent before the rest.
     #[must_use]
     pub fn take(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes).into()
+        // The next piece will be about as large.
+        let next = Vec::with_capacity(self.bytes.capacity());
+        std::mem::replace(&mut self.bytes, next).into()
     }
 
     /// The rest of the stream, with its trailer.

@@ -11,7 +11,7 @@ pub enum Class {
     Record,
     /// The table is not as expected: look at it again, change it, retry.
     Schema,
-    /// A person must act first: rights, disk, configuration, or something that is not known.
+    /// A person must act first: rights, configuration, or something that is not known.
     Stop,
 }
 
@@ -108,6 +108,9 @@ fn detail(error: &Hidden) -> String {
             text.push_str(&format!(", {name} {value}"));
         }
     }
+    if *db.code() == SqlState::DISK_FULL {
+        text.push_str(". Free space on the disk of PostgreSQL's data; work goes on by itself then");
+    }
     text
 }
 
@@ -201,19 +204,17 @@ fn of_code(code: &SqlState) -> Class {
         "40001" | "40P01" | "55P03" | "57014" | "25006" | "25P03" => return Class::Transient,
         // undefined_column, undefined_table, undefined_object, invalid_schema_name, datatype_mismatch
         "42703" | "42P01" | "42704" | "3F000" | "42804" => return Class::Schema,
-        // admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections,
-        // configuration_limit_exceeded
-        "57P01" | "57P02" | "57P03" | "53300" | "53400" => return Class::Transient,
         _ => {}
     }
     match code.get(..2).unwrap_or_default() {
-        // connection exceptions; transaction rollback; operator intervention
-        "08" | "40" | "57" => Class::Transient,
+        // connection exceptions; transaction rollback; operator intervention; insufficient resources: a full disk,
+        // memory, connections. Nothing is wrong with what we do, and it is right again when there is room
+        "08" | "40" | "53" | "57" => Class::Transient,
         // data exceptions; integrity constraint violations
         "22" | "23" => Class::Record,
         // A CHECK OPTION of a view, an exception raised by a trigger: about this row.
         "44" | "P0" => Class::Record,
-        // insufficient resources (disk full, out of memory), rights, configuration, internal errors
+        // rights, configuration, internal errors
         _ => Class::Stop,
     }
 }
@@ -238,7 +239,8 @@ mod tests {
             (SqlState::NOT_NULL_VIOLATION, Class::Record),
             (SqlState::RAISE_EXCEPTION, Class::Record),
             (SqlState::UNDEFINED_COLUMN, Class::Schema),
-            (SqlState::DISK_FULL, Class::Stop),
+            (SqlState::DISK_FULL, Class::Transient),
+            (SqlState::OUT_OF_MEMORY, Class::Transient),
             (SqlState::INSUFFICIENT_PRIVILEGE, Class::Stop),
             (SqlState::INVALID_PASSWORD, Class::Stop),
             (SqlState::INTERNAL_ERROR, Class::Stop),

@@ -13,7 +13,7 @@ use crate::types;
 #[must_use]
 pub fn text(ty: ColumnType, value: &Value) -> Option<String> {
     Some(match value {
-        Value::Null | Value::Unavailable => return None,
+        Value::Null | Value::Unavailable | Value::TooLarge(_) => return None,
         Value::Bool(b) => b.to_string(),
         Value::I16(n) => n.to_string(),
         Value::I32(n) => n.to_string(),

@@ -18,6 +18,8 @@ pub struct Selection {
     pub exclude: Patterns,
     /// Columns, as `schema.table.column`, that are left out.
     pub exclude_columns: Patterns,
+    /// Values of more bytes are measured and not read; none reads them all.
+    pub largest_value: Option<u64>,
 }
 
 impl Selection {
@@ -46,6 +48,8 @@ pub struct ColumnRead {
     pub ordinal: u32,
     /// False when the change table still has the column but the table does not.
     pub in_source: bool,
+    /// Of a type of any size: values of more bytes are measured and not read.
+    pub largest: Option<u64>,
 }
 
 /// One table as it is read: the words for the pipeline, and how its columns are selected.
@@ -70,6 +74,12 @@ impl SourceTable {
     #[must_use]
     pub fn id(&self) -> &TableId {
         &self.table.id
+    }
+
+    /// Columns whose values may be too large to be read; each has its size behind the columns of a row.
+    pub(crate) fn measured(&self) -> impl Iterator<Item = usize> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(_, column)| column.largest.is_some()).map(|(i, _)| i)
     }
 
     /// How the key's columns are read, in key order.
@@ -299,6 +309,7 @@ impl Catalog {
                 collation: collation.filter(|c| *c != self.database.collation && is_word(c)),
                 ordinal: w.ordinal,
                 in_source: w.raw.is_some(),
+                largest: selection.largest_value.filter(|_| types::is_unbounded(&ty)),
             });
             ids.push(w.raw.map_or(0, |raw| raw.column_id));
         }
@@ -500,6 +511,7 @@ pub(crate) mod tests {
             include: Patterns::new(["*"]),
             exclude: Patterns::default(),
             exclude_columns: Patterns::default(),
+            largest_value: None,
         }
     }
 

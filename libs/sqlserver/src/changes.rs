@@ -94,16 +94,16 @@ fn decode(record: Record, instance: &CaptureInstance) -> Result<ChangeRow, SqlSe
         _ => Vec::new(),
     };
     let source = &instance.source;
-    if values.len() != source.columns.len() {
+    let expected = source.columns.len() + source.measured().count();
+    if values.len() != expected {
         return Err(SqlServerError::Catalog(format!(
-            "a change of {} has {} columns, {} were expected",
+            "a change of {} has {} columns, {expected} were expected",
             source.id(),
-            values.len(),
-            source.columns.len()
+            values.len()
         )));
     }
     let mut row = Row::with_capacity(source.columns.len());
-    for (data, column) in values.zip(&source.columns) {
+    for (column, data) in source.columns.iter().zip(values.by_ref()) {
         let v = value::from_wire(data, &column.ty, &column.name)
             .map_err(|error| rows::in_table(error, source))?;
         row.push(if v.is_null() {
@@ -112,5 +112,6 @@ fn decode(record: Record, instance: &CaptureInstance) -> Result<ChangeRow, SqlSe
             v
         });
     }
+    rows::put_sizes(&mut row, values, source);
     Ok(ChangeRow { position: Position { commit_lsn, command_id, seqval, operation }, row })
 }

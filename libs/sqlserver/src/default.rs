@@ -1,6 +1,9 @@
 //! The value of a column's DEFAULT, when it is a constant.
 
-use causeway_change::{ColumnType, Value, time::days_from_civil};
+use causeway_change::{
+    ColumnType, Length, Value,
+    time::{TICKS_PER_DAY, TICKS_PER_SECOND, days_from_civil},
+};
 
 /// Parses the definition that `sys.default_constraints` shows, such as `((1))`, `(N'new')` or `((0.00))`.
 ///
@@ -37,22 +40,39 @@ pub fn parse(definition: &str, ty: &ColumnType) -> Option<Value> {
         ColumnType::Money => decimal(text, 19, 4),
         ColumnType::SmallMoney => decimal(text, 10, 4),
         ColumnType::Date => date(&string(text)?).map(Value::Date),
-        ColumnType::VarChar(_) | ColumnType::NVarChar(_) => string(text).map(Value::Text),
-        // Padding, conversion and rounding are SQL Server's business; a wrong default is worse than none.
-        ColumnType::Char(_)
-        | ColumnType::NChar(_)
-        | ColumnType::Time { .. }
-        | ColumnType::DateTime
-        | ColumnType::SmallDateTime
-        | ColumnType::DateTime2 { .. }
-        | ColumnType::DateTimeOffset { .. }
+        // Without the blanks that a row is padded with, as Debezium has it.
+        ColumnType::Char(most) | ColumnType::NChar(most) => {
+            short(string(text)?, *most).map(Value::Text)
+        }
+        ColumnType::VarChar(Length::Of(most)) | ColumnType::NVarChar(Length::Of(most)) => {
+            short(string(text)?, *most).map(Value::Text)
+        }
+        ColumnType::VarChar(Length::Max)
+        | ColumnType::NVarChar(Length::Max)
         | ColumnType::Text
-        | ColumnType::NText
-        | ColumnType::Xml
+        | ColumnType::NText => string(text).map(Value::Text),
+        ColumnType::Time { scale } => clock(&string(text)?, *scale).map(Value::Time),
+        ColumnType::DateTime => {
+            let ticks = moment(&string(text)?, 3, Dashes::DependOnLanguage)?;
+            // It counts 1/300 s, which it shows as milliseconds that end in these.
+            let milliseconds = ticks.rem_euclid(TICKS_PER_SECOND) / 10_000;
+            matches!(milliseconds % 10, 0 | 3 | 7).then_some(Value::DateTime(ticks))
+        }
+        ColumnType::SmallDateTime => {
+            let ticks = moment(&string(text)?, 0, Dashes::DependOnLanguage)?;
+            (ticks.rem_euclid(60 * TICKS_PER_SECOND) == 0).then_some(Value::DateTime(ticks))
+        }
+        ColumnType::DateTime2 { scale } => {
+            moment(&string(text)?, *scale, Dashes::Always).map(Value::DateTime)
+        }
+        ColumnType::DateTimeOffset { scale } => offset_moment(&string(text)?, *scale),
+        ColumnType::Binary(most) | ColumnType::VarBinary(Length::Of(most)) => {
+            binary(text).filter(|bytes| bytes.len() <= usize::from(*most)).map(Value::Bytes)
+        }
+        ColumnType::VarBinary(Length::Max) | ColumnType::Image => binary(text).map(Value::Bytes),
+        // Conversion is SQL Server's business; a wrong default is worse than none.
+        ColumnType::Xml
         | ColumnType::UniqueIdentifier
-        | ColumnType::Binary(_)
-        | ColumnType::VarBinary(_)
-        | ColumnType::Image
         | ColumnType::RowVersion
         | ColumnType::Geometry
         | ColumnType::Geography
@@ -100,6 +120,95 @@ fn string(text: &str) -> Option<String> {
         return None;
     }
     Some(inner.replace("''", "'"))
+}
+
+/// A text that is not longer than its column, which SQL Server would refuse to insert.
+fn short(text: String, most: u16) -> Option<String> {
+    (text.encode_utf16().count() <= usize::from(most)).then_some(text)
+}
+
+/// `0x00FF`; an odd number of digits has a zero in front.
+fn binary(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))?;
+    let digits = if digits.len() % 2 == 0 { digits.to_owned() } else { format!("0{digits}") };
+    let byte = |pair: &[u8]| {
+        let pair =
+            std::str::from_utf8(pair).ok().filter(|_| pair.iter().all(u8::is_ascii_hexdigit));
+        u8::from_str_radix(pair?, 16).ok()
+    };
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
+/// `hh:mm`, `hh:mm:ss` or `hh:mm:ss.fffffff` in ticks of 100 ns; none when digits would be rounded away.
+fn clock(text: &str, scale: u8) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = whole.split(':');
+    let mut part = |below: i64| {
+        let text = parts.next()?;
+        let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|n| digits && *n < below)
+    };
+    let (hours, minutes) = (part(24)?, part(60)?);
+    let has_seconds = whole.len() > 5;
+    let seconds = if has_seconds { part(60)? } else { 0 };
+    if parts.next().is_some() || (!has_seconds && !fraction.is_empty()) || text.ends_with('.') {
+        return None;
+    }
+    let significant = fraction.trim_end_matches('0');
+    if significant.len() > usize::from(scale) || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let ticks: i64 = format!("{significant:0<7}").parse().ok()?;
+    Some(((hours * 60 + minutes) * 60 + seconds) * TICKS_PER_SECOND + ticks)
+}
+
+/// What `yyyy-mm-dd` without a `T` behind it means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dashes {
+    /// Year, month, day.
+    Always,
+    /// To `datetime` and `smalldatetime` month and day change places under SET DATEFORMAT dmy:
+    /// <https://learn.microsoft.com/sql/t-sql/data-types/datetime-transact-sql>
+    DependOnLanguage,
+}
+
+/// A date with or without a time, in ticks of 100 ns since 1970.
+fn moment(text: &str, scale: u8, dashes: Dashes) -> Option<i64> {
+    let text = text.trim_end();
+    let (day, time, is_iso) = match (text.split_once('T'), text.split_once(' ')) {
+        (Some((day, time)), _) => (day, Some(time), true),
+        (None, Some((day, time))) => (day, Some(time), false),
+        (None, None) => (text, None, false),
+    };
+    let days = date(day)?;
+    let (_, month, of_month) = causeway_change::time::civil_from_days(days);
+    let dashed = day.contains('-');
+    if dashes == Dashes::DependOnLanguage && dashed && !is_iso && month != of_month {
+        return None;
+    }
+    let ticks = time.map_or(Some(0), |time| clock(time, scale))?;
+    Some(i64::from(days) * TICKS_PER_DAY + ticks)
+}
+
+/// A date and time with an offset: `Z`, `+hh:mm`, or none, which is UTC.
+fn offset_moment(text: &str, scale: u8) -> Option<Value> {
+    let text = text.trim_end();
+    let local = |text: &str| moment(text, scale, Dashes::Always);
+    if let Some(utc) = text.strip_suffix('Z') {
+        return Some(Value::DateTimeOffset { utc: local(utc)?, offset_minutes: 0 });
+    }
+    let sign = text.as_bytes().get(text.len().checked_sub(6)?).copied();
+    let (Some(b'+' | b'-'), true) =
+        (sign, text.is_char_boundary(text.len() - 6) && text.contains(':'))
+    else {
+        return Some(Value::DateTimeOffset { utc: local(text)?, offset_minutes: 0 });
+    };
+    let (wall, offset) = text.split_at(text.len() - 6);
+    let minutes = clock(offset.get(1..)?, 0)? / (60 * TICKS_PER_SECOND);
+    let minutes = if sign == Some(b'-') { -minutes } else { minutes };
+    let offset_minutes = i16::try_from(minutes).ok().filter(|m| m.abs() <= 14 * 60)?;
+    let utc = local(wall.trim_end())? - minutes * 60 * TICKS_PER_SECOND;
+    Some(Value::DateTimeOffset { utc, offset_minutes })
 }
 
 /// A numeric literal: what Rust would accept beyond it (`inf`, `nan`) is none.
@@ -181,9 +290,75 @@ mod tests {
             ("('2018-07-13')", ColumnType::Date, Some(Value::Date(17_725))),
             ("('2018-02-31')", ColumnType::Date, None),
             ("(newid())", ColumnType::UniqueIdentifier, None),
+            ("('ab')", ColumnType::Char(5), Some(Value::Text("ab".to_owned()))),
+            ("('abcdef')", ColumnType::Char(5), None),
+            ("(0x00FF)", ColumnType::Binary(4), Some(Value::Bytes(vec![0, 255]))),
+            ("(0xABC)", ColumnType::VarBinary(Length::Max), Some(Value::Bytes(vec![0x0a, 0xbc]))),
+            ("(0x)", ColumnType::Image, Some(Value::Bytes(Vec::new()))),
+            ("(0x0102)", ColumnType::VarBinary(Length::Of(1)), None),
+            ("((1))", ColumnType::Binary(4), None),
         ];
         for (definition, ty, expected) in cases {
             assert!(parse(definition, &ty) == expected, "{definition} as {ty}");
+        }
+    }
+
+    #[test]
+    fn dates_and_times_are_parsed_where_no_setting_changes_them_and_nothing_is_rounded() {
+        let day = 19_724 * TICKS_PER_DAY;
+        let at = |hours: i64, minutes: i64, seconds: i64| {
+            ((hours * 60 + minutes) * 60 + seconds) * TICKS_PER_SECOND
+        };
+        let new_year = -25_567 * TICKS_PER_DAY;
+        let cases: Vec<(&str, ColumnType, Option<i64>)> = vec![
+            ("('2024-01-02T03:04:05')", ColumnType::DateTime, Some(day + at(3, 4, 5))),
+            ("('20240102 03:04')", ColumnType::DateTime, Some(day + at(3, 4, 0))),
+            (
+                "('2024-01-02T03:04:05.997')",
+                ColumnType::DateTime,
+                Some(day + at(3, 4, 5) + 9_970_000),
+            ),
+            ("('2024-01-02T03:04:05.678')", ColumnType::DateTime, None),
+            // To a server that reads days first this is 1 February.
+            ("('2024-01-02 03:04:05')", ColumnType::DateTime, None),
+            ("('1900-01-01')", ColumnType::DateTime, Some(new_year)),
+            ("('19000101')", ColumnType::SmallDateTime, Some(new_year)),
+            ("('2024-01-02T03:04:00')", ColumnType::SmallDateTime, Some(day + at(3, 4, 0))),
+            ("('2024-01-02T03:04:05')", ColumnType::SmallDateTime, None),
+            (
+                "('2024-01-02 03:04:05')",
+                ColumnType::DateTime2 { scale: 0 },
+                Some(day + at(3, 4, 5)),
+            ),
+            ("('2024-01-02')", ColumnType::DateTime2 { scale: 7 }, Some(day)),
+            ("('2024-01-02T03:04:05.1')", ColumnType::DateTime2 { scale: 0 }, None),
+            ("('2024-01-02T24:00:00')", ColumnType::DateTime2 { scale: 0 }, None),
+            ("(getdate())", ColumnType::DateTime2 { scale: 0 }, None),
+            ("('03:04:05.678')", ColumnType::Time { scale: 3 }, Some(at(3, 4, 5) + 6_780_000)),
+            ("('03:04:05.67800')", ColumnType::Time { scale: 3 }, Some(at(3, 4, 5) + 6_780_000)),
+            ("('3:04 PM')", ColumnType::Time { scale: 3 }, None),
+            ("('03:04.5')", ColumnType::Time { scale: 3 }, None),
+        ];
+        for (definition, ty, expected) in cases {
+            let expected = expected.map(|ticks| match ty {
+                ColumnType::Time { .. } => Value::Time(ticks),
+                _ => Value::DateTime(ticks),
+            });
+            assert!(parse(definition, &ty) == expected, "{definition} as {ty}");
+        }
+        let moments = [
+            ("('2024-01-02T03:04:05.678+01:00')", Some((day + at(2, 4, 5) + 6_780_000, 60))),
+            ("('2024-01-02 03:04:05 -00:30')", Some((day + at(3, 34, 5), -30))),
+            ("('2024-01-02T03:04:05Z')", Some((day + at(3, 4, 5), 0))),
+            ("('2024-01-02')", Some((day, 0))),
+            ("('2024-01-02T03:04:05+15:00')", None),
+            ("(sysdatetimeoffset())", None),
+        ];
+        for (definition, expected) in moments {
+            let expected =
+                expected.map(|(utc, offset_minutes)| Value::DateTimeOffset { utc, offset_minutes });
+            let found = parse(definition, &ColumnType::DateTimeOffset { scale: 3 });
+            assert!(found == expected, "{definition}");
         }
     }
 }

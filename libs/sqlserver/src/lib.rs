@@ -32,6 +32,7 @@ pub mod pool;
 pub mod queries;
 pub mod rotation;
 pub mod rows;
+pub mod still;
 pub mod types;
 pub mod value;
 

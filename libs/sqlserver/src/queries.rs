@@ -298,15 +298,11 @@ fn change_select(instance: &CaptureInstance) -> (String, &'static str) {
     } else {
         ("CAST(0 AS int)", "c.[__$start_lsn], c.[__$seqval], c.[__$operation]")
     };
-    let columns: String = instance
-        .source
-        .columns
-        .iter()
-        .map(|c| format!(", {}", types::select_expression(&c.name, &c.ty)))
-        .collect();
+    // The change table has a column as long as its instance captures it.
+    let columns = select(&instance.source.columns, |_| true);
     let text = format!(
         "SELECT c.[__$start_lsn], {command} AS [__$command_id], c.[__$seqval], c.[__$operation], \
-         c.[__$update_mask]{columns} FROM {} AS c",
+         c.[__$update_mask], {columns} FROM {} AS c",
         change_table(&instance.name)
     );
     (text, order)
@@ -448,6 +444,26 @@ pub fn touch(id: &TableId) -> Query {
     )
 }
 
+/// Keeps writers out of a table until [`let_go`], having waited for those that are at work: at most a second, for
+/// who comes behind us waits, too.
+/// <https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table>
+#[must_use]
+pub fn hold_still(id: &TableId) -> Query {
+    Query::new(
+        format!("keep writers out of {id} for a moment"),
+        format!(
+            "SET LOCK_TIMEOUT 1000; BEGIN TRANSACTION; SELECT TOP (1) 1 AS one FROM {} WITH (TABLOCK, HOLDLOCK)",
+            table(id)
+        ),
+    )
+}
+
+/// Ends the transaction of [`hold_still`].
+#[must_use]
+pub fn let_go() -> Query {
+    Query::new("let writers in again", "COMMIT TRANSACTION;")
+}
+
 /// The number of rows of a table.
 #[must_use]
 pub fn count_rows(id: &TableId) -> Query {
@@ -485,17 +501,26 @@ pub fn recovery_fork() -> Query {
 
 /// The select list of a table.
 pub(crate) fn select_list(columns: &[ColumnRead]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .map(|c| {
-            if c.in_source {
-                types::select_expression(&c.name, &c.ty)
-            } else {
-                types::select_null(&c.name, &c.ty)
-            }
+    select(columns, |column| column.in_source)
+}
+
+/// The columns, and behind them the sizes of those that may be too large to be read.
+fn select(columns: &[ColumnRead], exists: impl Fn(&ColumnRead) -> bool) -> String {
+    let values = columns.iter().map(|c| match c.largest {
+        _ if !exists(c) => types::select_null(&c.name, &c.ty),
+        Some(largest) => types::select_at_most(&c.name, &c.ty, largest),
+        None => types::select_expression(&c.name, &c.ty),
+    });
+    let sizes = columns.iter().filter_map(|c| {
+        let largest = c.largest?;
+        Some(if exists(c) {
+            types::select_size(&c.name, &c.ty, largest)
+        } else {
+            "CAST(NULL AS bigint)".to_owned()
         })
-        .collect();
-    columns.join(", ")
+    });
+    let all: Vec<String> = values.chain(sizes).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]
@@ -576,6 +601,21 @@ mod tests {
         for query in [capture_instances(), tables()] {
             assert!(query.text.contains("t.temporal_type <> 1"), "{}", query.text);
         }
+    }
+
+    #[test]
+    fn sizes_stand_behind_the_columns() {
+        let mut columns = orders().source.columns;
+        columns[1].ty = causeway_change::ColumnType::Text;
+        columns[1].largest = Some(10);
+        assert_eq!(
+            select_list(&columns),
+            "[id], CASE WHEN DATALENGTH([name]) > 10 THEN NULL ELSE CAST([name] AS nvarchar(max)) END \
+             AS [name], CAST([total] AS decimal(19,4)) AS [total], [code], \
+             CASE WHEN DATALENGTH([name]) > 10 THEN CAST(DATALENGTH([name]) AS bigint) END"
+        );
+        columns[1].in_source = false;
+        assert!(select_list(&columns).ends_with("[code], CAST(NULL AS bigint)"));
     }
 
     #[test]

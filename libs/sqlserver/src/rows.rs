@@ -73,7 +73,8 @@ impl TableRows<'_> {
         mut each: impl FnMut(ValueRef<'r>),
     ) -> Result<(), SqlServerError> {
         let cells = record.row.cells();
-        check_width(record.row.len(), self.source)?;
+        // Who measures values takes rows by `next_row`.
+        check_width(record.row.len(), self.source.columns.len(), self.source)?;
         for ((_, data), column) in cells.zip(&self.source.columns) {
             let value = value::value_ref(data, &column.ty, &column.name)
                 .map_err(|error| in_table(error, self.source))?;
@@ -103,24 +104,39 @@ pub(crate) fn decode_values(
     values: impl ExactSizeIterator<Item = tiberius::ColumnData<'static>>,
     source: &SourceTable,
 ) -> Result<Row, SqlServerError> {
-    check_width(values.len(), source)?;
-    values
-        .zip(&source.columns)
-        .map(|(data, column)| {
-            value::from_wire(data, &column.ty, &column.name)
-                .map_err(|error| in_table(error, source))
-        })
-        .collect()
+    check_width(values.len(), source.columns.len() + source.measured().count(), source)?;
+    let mut values = values;
+    let mut row = Row::with_capacity(source.columns.len());
+    for (column, data) in source.columns.iter().zip(values.by_ref()) {
+        let value = value::from_wire(data, &column.ty, &column.name);
+        row.push(value.map_err(|error| in_table(error, source))?);
+    }
+    put_sizes(&mut row, values, source);
+    Ok(row)
 }
 
-fn check_width(width: usize, source: &SourceTable) -> Result<(), SqlServerError> {
-    if width == source.columns.len() {
+/// Puts the sizes of what was too large to be read where NULL stands for it.
+pub(crate) fn put_sizes(
+    row: &mut Row,
+    sizes: impl Iterator<Item = tiberius::ColumnData<'static>>,
+    source: &SourceTable,
+) {
+    for (i, size) in source.measured().zip(sizes) {
+        if let tiberius::ColumnData::I64(Some(size)) = size
+            && let Some(value) = row.get_mut(i)
+        {
+            *value = Value::TooLarge(u64::try_from(size).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+fn check_width(width: usize, expected: usize, source: &SourceTable) -> Result<(), SqlServerError> {
+    if width == expected {
         return Ok(());
     }
     Err(SqlServerError::Catalog(format!(
-        "a row of {} has {width} columns, {} were expected",
-        source.id(),
-        source.columns.len()
+        "a row of {} has {width} columns, {expected} were expected",
+        source.id()
     )))
 }
 

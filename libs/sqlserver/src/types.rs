@@ -89,6 +89,69 @@ pub fn select_null(name: &str, ty: &ColumnType) -> String {
     format!("CAST(NULL AS {to}) AS {}", identifier::quote(name))
 }
 
+/// True for a type whose values may be of any size, up to 2 GB.
+#[must_use]
+pub fn is_unbounded(ty: &ColumnType) -> bool {
+    ty.is_large() || matches!(ty, ColumnType::Geometry | ColumnType::Geography)
+}
+
+/// As [`select_expression`], but NULL in the place of a value of more than `largest` bytes as
+/// [`select_size`] counts them: the server measures it and does not send it.
+/// <https://learn.microsoft.com/sql/t-sql/functions/datalength-transact-sql>
+#[must_use]
+pub fn select_at_most(name: &str, ty: &ColumnType, largest: u64) -> String {
+    let column = identifier::quote(name);
+    let value = match cast_for_select(ty) {
+        Some(to) => format!("CAST({column} AS {to})"),
+        None => column.clone(),
+    };
+    format!("CASE WHEN {} > {largest} THEN NULL ELSE {value} END AS {column}", size(&column, ty))
+}
+
+/// The size of a value that [`select_at_most`] leaves out, else NULL: of bytes how many, of a text its
+/// characters, each of which is a byte or more in UTF-8.
+#[must_use]
+pub fn select_size(name: &str, ty: &ColumnType, largest: u64) -> String {
+    let size = size(&identifier::quote(name), ty);
+    format!("CASE WHEN {size} > {largest} THEN CAST({size} AS bigint) END")
+}
+
+fn size(column: &str, ty: &ColumnType) -> String {
+    match ty {
+        ColumnType::NVarChar(_) | ColumnType::NText => format!("DATALENGTH({column}) / 2"),
+        // How large its binary form is says nothing of its text.
+        ColumnType::Xml => format!("DATALENGTH(CAST({column} AS nvarchar(max))) / 2"),
+        ColumnType::Bit
+        | ColumnType::TinyInt
+        | ColumnType::SmallInt
+        | ColumnType::Int
+        | ColumnType::BigInt
+        | ColumnType::Real
+        | ColumnType::Float
+        | ColumnType::Decimal { .. }
+        | ColumnType::Money
+        | ColumnType::SmallMoney
+        | ColumnType::Date
+        | ColumnType::Time { .. }
+        | ColumnType::DateTime
+        | ColumnType::SmallDateTime
+        | ColumnType::DateTime2 { .. }
+        | ColumnType::DateTimeOffset { .. }
+        | ColumnType::Char(_)
+        | ColumnType::VarChar(_)
+        | ColumnType::NChar(_)
+        | ColumnType::Text
+        | ColumnType::UniqueIdentifier
+        | ColumnType::Binary(_)
+        | ColumnType::VarBinary(_)
+        | ColumnType::Image
+        | ColumnType::RowVersion
+        | ColumnType::Geometry
+        | ColumnType::Geography
+        | ColumnType::HierarchyId => format!("DATALENGTH({column})"),
+    }
+}
+
 fn cast_for_select(ty: &ColumnType) -> Option<String> {
     match ty {
         ColumnType::Money => Some("decimal(19,4)".to_owned()),
@@ -213,6 +276,26 @@ mod tests {
         );
         assert_eq!(select_expression("a]b", &ColumnType::Int), "[a]]b]");
         assert_eq!(select_null("a", &ColumnType::RowVersion), "CAST(NULL AS binary(8)) AS [a]");
+    }
+
+    #[test]
+    fn what_may_be_too_large_is_measured_by_the_server() {
+        let bytes = ColumnType::VarBinary(Length::Max);
+        assert_eq!(
+            select_at_most("a", &bytes, 1000),
+            "CASE WHEN DATALENGTH([a]) > 1000 THEN NULL ELSE [a] END AS [a]"
+        );
+        assert_eq!(
+            select_size("a", &bytes, 1000),
+            "CASE WHEN DATALENGTH([a]) > 1000 THEN CAST(DATALENGTH([a]) AS bigint) END"
+        );
+        assert_eq!(
+            select_at_most("a", &ColumnType::Xml, 9),
+            "CASE WHEN DATALENGTH(CAST([a] AS nvarchar(max))) / 2 > 9 THEN NULL ELSE CAST([a] AS \
+             nvarchar(max)) END AS [a]"
+        );
+        assert!(is_unbounded(&bytes) && is_unbounded(&ColumnType::Geography));
+        assert!(!is_unbounded(&ColumnType::VarBinary(Length::Of(8000))));
     }
 
     #[test]

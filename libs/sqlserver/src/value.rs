@@ -221,7 +221,7 @@ pub(crate) fn date_time_ticks(data: &ColumnData<'_>) -> Option<Option<i64>> {
 pub fn to_param(value: &Value, ty: &ColumnType) -> Param {
     let text = |text: String| ColumnData::String(Some(Cow::Owned(text)));
     Param(match value {
-        Value::Null | Value::Unavailable => ColumnData::String(None),
+        Value::Null | Value::Unavailable | Value::TooLarge(_) => ColumnData::String(None),
         Value::Bool(b) => ColumnData::Bit(Some(*b)),
         Value::I16(n) => ColumnData::I16(Some(*n)),
         Value::I32(n) => ColumnData::I32(Some(*n)),

@@ -166,7 +166,8 @@ pub const SCHEMA_CHANGES: Metric = Metric {
     labels: &["table"],
 };
 
-/// Failures that passed; `part` is `postgres`, `kafka` or `registry`.
+/// Failures that passed, or were waited out; `part` is `postgres`, `disk` (PostgreSQL has no room), `constraint` (a
+/// source transaction that the target refuses as a whole), `kafka` or `registry`.
 pub const ERRORS: Metric = Metric {
     name: "causeway_sink_errors_total",
     kind: Kind::Counter,

@@ -39,6 +39,7 @@ pub fn order(a: &[Value], b: &[Value]) -> Ordering {
             Value::DateTimeOffset { utc, .. } => i128::from(*utc),
             Value::Null
             | Value::Unavailable
+            | Value::TooLarge(_)
             | Value::F32(_)
             | Value::F64(_)
             | Value::Text(_)

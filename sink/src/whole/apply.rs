@@ -14,7 +14,7 @@ use crate::{
     apply::{Batch, measure, stop},
     change::Refusal,
     dead_letter,
-    isolate::{Outcome, write_slice},
+    isolate::{Outcome, Refused, write_slice},
     letters::{self, Open},
     member::{self, Me},
     policy::OnError,
@@ -190,7 +190,7 @@ impl Applier {
             self.foreign = foreign;
             attempt = match attempts.pop() {
                 Some(next) => next,
-                None => return Err(self.refused(ready, &error)),
+                None => return Err(refused(ready, &error)),
             };
         }
     }
@@ -223,9 +223,10 @@ impl Applier {
             Attempt::Isolated if foreign.is_empty() => First::Deletes,
             Attempt::Isolated => First::Puts,
         };
+        let refused = if isolated { Refused::IsAlone } else { Refused::Fails };
         for slice in phases(changes, &order, first) {
             let Some(shape) = slice.first().map(|change| change.shape.clone()) else { continue };
-            write_slice(client, statements, tables, &shape, &slice, &mut outcome, isolated).await?;
+            write_slice(client, statements, tables, &shape, &slice, &mut outcome, refused).await?;
         }
         if deferrable && ready.whole {
             // Here, where it can be undone; the commit would fail all the same.
@@ -234,22 +235,15 @@ impl Applier {
         client.run("release a savepoint", "RELEASE causeway_piece").await?;
         Ok(outcome)
     }
+}
 
-    /// What no way of writing gets past.
-    fn refused(&self, ready: &Ready, error: &SinkError) -> SinkError {
-        let what = match &ready.id {
-            Some(id) => {
-                format!("the source transaction {id}, which is larger than [sink] batch_bytes,")
-            }
-            None => "a group of source transactions".to_owned(),
-        };
-        SinkError::Table {
-            table: error.constraint().unwrap_or("of the target").to_owned(),
-            why: format!(
-                "{what} cannot be applied whole: {}. The record that is to blame cannot be told, because the constraint is \
-                 checked at the end of the transaction. Mend the target's rows or drop the constraint, and start again",
-                chain_line(error)
-            ),
+/// What no way of writing gets past.
+fn refused(ready: &Ready, error: &SinkError) -> SinkError {
+    let what = match &ready.id {
+        Some(id) => {
+            format!("the source transaction {id}, which is larger than [sink] batch_bytes,")
         }
-    }
+        None => "a group of source transactions".to_owned(),
+    };
+    SinkError::Whole { what, why: chain_line(error) }
 }

@@ -422,7 +422,7 @@ fn ready(piece: Piece<Decoded>) -> Ready {
     let changes: &mut Vec<Change> = &mut ready.batch.changes;
     for item in piece.items {
         match item {
-            Decoded::Change(change) => changes.push(*change),
+            Decoded::Change(change) => changes.push(change),
             Decoded::Moved(pair) => changes.extend([pair.0, pair.1]),
             Decoded::Refused(refusal) => ready.batch.refusals.push(*refusal),
             Decoded::Nothing => {}

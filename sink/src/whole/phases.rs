@@ -45,8 +45,8 @@ pub fn phases(changes: &[Change], order: &Order, first: First) -> Vec<Vec<Change
             Action::Delete if n == end => deletes.push(change.clone()),
             // The row comes again, as a whole.
             Action::Delete => {}
-            Action::Put(_) if ends_deleted => {}
-            Action::Put(_) => puts.push(change.clone()),
+            Action::Put(_) | Action::Match { .. } if ends_deleted => {}
+            Action::Put(_) | Action::Match { .. } => puts.push(change.clone()),
         }
     }
     // Stable: a topic's own order stays.

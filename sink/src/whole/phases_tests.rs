@@ -64,6 +64,7 @@ fn change(word: &str, offset: i64) -> Change {
         } else {
             Action::Delete
         },
+        partial: false,
         snapshot: false,
         commit_lsn: None,
         change_lsn: None,

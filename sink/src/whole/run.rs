@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     SinkError,
+    ahead::Ahead,
     dead_letter::Mirror,
     lane::Board,
     member::Me,
@@ -45,6 +46,7 @@ pub async fn run(
     let mut beside = JoinSet::new();
     beside.spawn(mirror_all(mirror, parts.postgres.clone(), refused.clone(), over.clone()));
     beside.spawn(me.clone().beat(parts.postgres.clone(), over.clone()));
+    beside.spawn(Ahead::new(parts, me)?.run(over.clone()));
     let mut results = Vec::new();
     let mut work = Box::pin(sessions(parts, me, board, &over, &refused));
     loop {
@@ -77,23 +79,33 @@ async fn sessions(
     refused: &Notify,
 ) -> Result<(), SinkError> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    // To read a large transaction again is work for all servers, and a person needs minutes.
+    let mut patience = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
     let mut applied = Applied::default();
     loop {
-        let before = applied.pieces;
-        let error = match session(parts, me, board, stop, refused, &mut applied).await {
-            Err(error) if error.is_transient() => error,
+        let (before, transactions) = (applied.pieces, applied.transactions);
+        let ended = session(parts, me, board, stop, refused, &mut applied).await;
+        if applied.transactions > transactions {
+            patience.reset();
+        }
+        let (error, wait) = match ended {
+            Err(error) if error.is_transient() => {
+                if applied.pieces > before {
+                    backoff.reset();
+                }
+                (error, backoff.next())
+            }
+            // To end would begin the same again, as often as somebody starts us.
+            Err(error @ SinkError::Whole { .. }) => (error, patience.next()),
             result => return result,
         };
-        names::ERRORS.add(1, &[("part", "postgres")]);
-        if applied.pieces > before {
-            backoff.reset();
-        }
+        names::ERRORS.add(1, &[("part", error.part())]);
         let text = chain_line(&error);
         tracing::warn!(error = %text, "waiting");
         board.waiting(LANE, text);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{Pump, Waiting};
 use crate::{
     SourceError,
     index::Of,
+    merging::Merging,
     oversize::{Extent, record_id},
     publish::{Sent, TableRecord},
     scope::Scope,
@@ -20,6 +21,7 @@ use crate::{
     snapshot::{self, Chunk, Job, Message, Task},
     state::{AdhocTable, Part, SnapshotState},
     tables::{Active, key_hash},
+    window::Overtaken,
 };
 
 /// A table is not divided into parts of fewer chunks than this.
@@ -123,6 +125,16 @@ impl Pump {
         let wanted = (total / (u64::from(snapshot.chunk_rows) * CHUNKS_OF_A_PART))
             .min(u64::try_from(snapshot.readers).unwrap_or(1) * PARTS_OF_A_READER);
         let alone = copy.scope.keys.is_some() || snapshot.readers == 1 || wanted < 2;
+        if active.instance.source.table.key.is_empty() {
+            if let Some(entry) = self.tables.get_mut(table) {
+                entry.is_apart = true;
+            }
+            copy.rows = 0;
+            copy.progress.parts_left.store(1, Ordering::Relaxed);
+            self.push(number, &copy, Task::Heap);
+            self.copies.insert(number, copy);
+            return;
+        }
         match parts {
             None if !alone => {
                 copy.divided = false;
@@ -164,6 +176,7 @@ impl Pump {
                 self.divided(number, bounds);
                 Ok(())
             }
+            Message::Heap(heap) => self.take_heap(heap).await,
             Message::Failed(number, error) => self.failed(number, error).await,
         }
     }
@@ -208,6 +221,9 @@ impl Pump {
     pub(super) fn drop_copy(&mut self, number: u64) {
         if let Some(copy) = self.copies.remove(&number) {
             copy.progress.stop.cancel();
+            if let Some(entry) = self.tables.get_mut(copy.table) {
+                entry.is_apart = false;
+            }
         }
     }
 
@@ -265,11 +281,6 @@ impl Pump {
         }
     }
 
-    /// True while rows of a table may be read.
-    pub(super) fn is_copied_now(&self, table: usize) -> bool {
-        self.copies.values().any(|copy| copy.table == table)
-    }
-
     /// Puts how far a copy is where the next commit stores it.
     fn save(&mut self, copy: &Copy) {
         let Some(entry) = self.tables.get_mut(copy.table) else { return };
@@ -301,7 +312,14 @@ impl Pump {
                 break;
             }
             let Some(Waiting { chunk, .. }) = self.waiting.pop_front() else { break };
-            if wanted {
+            if wanted && self.shared.windows().is_lost(chunk.window) {
+                tracing::info!(
+                    table = %chunk.active.id(),
+                    "more of a table has changed than is kept in mind while it is copied; what was read of it \
+                     and not published is read again"
+                );
+                self.restart_copies(chunk.active.number, true);
+            } else if wanted {
                 self.publish_chunk(&chunk).await?;
                 any = true;
             }
@@ -315,11 +333,17 @@ impl Pump {
 
     async fn publish_chunk(&mut self, chunk: &Chunk) -> Result<(), SourceError> {
         let active = Arc::clone(&chunk.active);
+        let mut merging = Merging::default();
         for (number, (key, value)) in chunk.iter().enumerate() {
-            let overtaken = self.shared.windows().is_noted(chunk.window, key_hash(key));
-            if overtaken {
-                continue;
-            }
+            let overtaken = self.shared.windows().overtaken(chunk.window, key_hash(key));
+            let (key, value) = match overtaken {
+                Overtaken::Not => (key, value),
+                Overtaken::Whole => continue,
+                Overtaken::Part(row) => {
+                    let place = chunk.places.get(number).copied().unwrap_or_default();
+                    merging.merge(&self.shared, chunk, row, value, place).await?
+                }
+            };
             if let Some(refused) = chunk.refused.get(&number) {
                 self.refuse_or_stop(&active, chunk.lsn, refused.bytes)?;
                 let of = Of::Snapshot { lsn: chunk.lsn, table: active.number };
@@ -375,7 +399,11 @@ impl Pump {
         Ok(())
     }
 
-    async fn finished(&mut self, active: &Active, copy: Copy) -> Result<(), SourceError> {
+    pub(super) async fn finished(
+        &mut self,
+        active: &Active,
+        copy: Copy,
+    ) -> Result<(), SourceError> {
         let id = active.id().clone();
         copy.progress.done.store(true, Ordering::Relaxed);
         tracing::info!(table = %id, rows = copy.rows, signal = copy.origin.signal(), "snapshot published");

@@ -20,7 +20,7 @@ use causeway_sqlserver::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Pump, Round, TableEntry,
+    BEHIND, Pump, Round, TableEntry,
     stream::{ROUND_TRANSACTIONS, times},
 };
 use crate::{
@@ -35,9 +35,9 @@ pub const HALTS: &str = "the registry refuses the schema of a table, which is no
 const ASK: Duration = Duration::from_secs(10);
 
 impl Pump {
-    /// The tables that do not wait for the registry.
+    /// The tables that do not stand still.
     pub(super) fn going(&self) -> impl Iterator<Item = &TableEntry> {
-        self.tables.iter().filter(|t| t.state.halted.is_none())
+        self.tables.iter().filter(|t| t.is_going())
     }
 
     pub(super) fn is_halted(&self, table: &AdhocTable) -> bool {
@@ -83,7 +83,7 @@ impl Pump {
         let waiting: Vec<usize> = self
             .tables
             .iter()
-            .filter(|t| t.state.halted.is_some())
+            .filter(|t| t.state.halted.as_ref().is_some_and(|halted| halted.reason != BEHIND))
             .map(|t| t.active.number)
             .collect();
         let is_early = self.asked_again.is_some_and(|asked| asked.elapsed() < ASK);
@@ -115,7 +115,7 @@ impl Pump {
     }
 
     /// Publishes what one table has held back.
-    async fn catch_up(
+    pub(super) async fn catch_up(
         &mut self,
         number: usize,
         tick: &Tick,
@@ -125,7 +125,10 @@ impl Pump {
         let id = entry.active.id().clone();
         let Some(halted) = &entry.state.halted else { return Ok(()) };
         let (from, all) = (halted.position(&id)?, self.position);
-        tracing::info!(table = %id, from = %from.commit_lsn, to = %all.commit_lsn, "the registry takes the schema: the table catches up");
+        if from > all {
+            return Ok(());
+        }
+        tracing::info!(table = %id, from = %from.commit_lsn, to = %all.commit_lsn, "the table catches up");
         self.catching_up = Some((number, all));
         self.position = from;
         let read = self.read_held_back(number, all, tick, stop).await;

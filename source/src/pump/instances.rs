@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{HALTS, Pump, TableEntry, copies::Origin};
 use crate::{
-    SourceError,
+    SourceError, heap, message_key,
     run::table_topic,
     scope::Scope,
     state::{Adhoc, AdhocTable, Halted, SnapshotState, TableState},
@@ -81,8 +81,9 @@ impl Pump {
         if !new {
             return Ok(());
         }
-        let selection = self.shared.config.selection();
-        let discovery = catalog::discover(&mut self.sql, &selection).await?;
+        let selection = self.shared.config.reads(self.shared.oversize.max());
+        let mut discovery = catalog::discover(&mut self.sql, &selection).await?;
+        message_key::apply(&self.shared.config.message_key_columns, &mut discovery)?;
         for refused in discovery.refused {
             tracing::error!(
                 table = %refused.table,
@@ -119,8 +120,11 @@ impl Pump {
         id: TableId,
         instance: CaptureInstance,
     ) -> Result<(), SourceError> {
-        if instance.source.table.key.is_empty() {
-            tracing::error!(table = %id, "a newly captured table has no key and is not replicated");
+        let copies = self.shared.config.snapshot.mode.copies();
+        let sees = (self.shared.facts.snapshot_isolation, self.shared.sight.log_end);
+        let lacks = heap::lacks(sees.0, sees.1).filter(|_| copies);
+        if let Some(reason) = lacks.filter(|_| instance.source.table.key.is_empty()) {
+            tracing::error!(table = %id, reason, "a newly captured table is not replicated");
             return Ok(());
         }
         tracing::info!(table = %id, "a newly captured table joins");
@@ -136,6 +140,7 @@ impl Pump {
             micro_columns: Default::default(),
             reset: false,
             halted: None,
+            copied_at: None,
         };
         let number = self.tables.len();
         let shared = &self.shared;
@@ -149,12 +154,18 @@ impl Pump {
         };
         let active = Arc::new(active);
         if !is_signals {
-            self.admin.ensure_topics(&[table_topic(&active.topic, self.shared.partitions)]).await?;
+            let topic = table_topic(&active, self.shared.partitions);
+            self.admin.ensure_topics(&[topic]).await?;
         }
         self.folder.set_key(number, active.instance.source.table.key.clone());
         let begin = state.snapshot.clone();
-        let entry =
-            TableEntry { active: Arc::clone(&active), state, next: VecDeque::new(), changed: true };
+        let entry = TableEntry {
+            active: Arc::clone(&active),
+            state,
+            next: VecDeque::new(),
+            changed: true,
+            is_apart: false,
+        };
         self.tables.push(entry);
         if copied {
             let scope = Scope::whole(&active.instance.source);
@@ -288,6 +299,15 @@ impl Pump {
             // Debezium does not read them, and its events are wanted one by one.
             || config.debezium_strict
         {
+            return Ok(());
+        }
+        if entry.active.instance.source.table.key.is_empty() {
+            tracing::warn!(
+                table = %id,
+                columns = added.join(", "),
+                "a table without key has new columns: the values that its rows were given before the new capture instance \
+                 took over are not read"
+            );
             return Ok(());
         }
         let has_value: Vec<String> = added

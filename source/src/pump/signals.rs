@@ -151,6 +151,7 @@ impl Pump {
                 }
                 Value::Null
                 | Value::Unavailable
+                | Value::TooLarge(_)
                 | Value::Bool(_)
                 | Value::I16(_)
                 | Value::F32(_)

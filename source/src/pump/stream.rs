@@ -1,7 +1,7 @@
 //! Streaming: what capture has recorded, read, folded and published in the order of changes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -21,7 +21,7 @@ use crate::{
     SourceError,
     fold::{Event, Item, Moved},
     index::Of,
-    keys, lob,
+    keys,
     oversize::{Extent, least_bytes, leave_out_large, reason},
     publish::{Sent, TableRecord},
     reader::Reader,
@@ -58,11 +58,12 @@ impl Pump {
             self.low_water(commit).await?;
             self.position = Position::end_of(commit);
         }
-        if max <= self.position.commit_lsn {
+        let after = self.position.commit_lsn;
+        // Also when nothing follows: the new schema is then known before its first record.
+        self.switch_instances(after).await?;
+        if max <= after {
             return Ok(());
         }
-        let after = self.position.commit_lsn;
-        self.switch_instances(after).await?;
         // A capture instance that takes over does so at the end of a transaction.
         let switch = self.going().filter_map(|t| t.next.front()?.start_lsn).min();
         let bound = switch.filter(|lsn| *lsn > after).map_or(max, |lsn| max.min(lsn));
@@ -106,7 +107,8 @@ impl Pump {
         if self.tables.len() <= 1 {
             return Ok(self.going().map(|t| t.active.number).collect());
         }
-        let going = self.tables.iter().filter(|t| t.state.halted.is_none());
+        // Borrowed field by field: the connection is needed, too.
+        let going = self.tables.iter().filter(|t| t.is_going());
         let instances: Vec<&CaptureInstance> = going.map(|t| &t.active.instance).collect();
         let found: HashSet<i32> = log::tables_with_changes(&mut self.sql, &instances, after, upto)
             .await?
@@ -135,10 +137,11 @@ impl Pump {
             .map(|t| Arc::clone(&t.active))
             .collect();
         // By the table's number: a look for each row must cost nothing.
-        let mut by_number: Vec<Option<(Arc<Active>, u64)>> = vec![None; self.tables.len()];
+        let mut by_number: Vec<Option<(Arc<Active>, Lsn, u64)>> = vec![None; self.tables.len()];
         for active in &actives {
+            let copied = self.tables.get(active.number).map(|t| t.state.copied_up_to());
             if let Some(slot) = by_number.get_mut(active.number) {
-                *slot = Some((Arc::clone(active), 0));
+                *slot = Some((Arc::clone(active), copied.unwrap_or(Lsn::ZERO), 0));
             }
         }
         let mut reader =
@@ -172,8 +175,11 @@ impl Pump {
                     self.publisher.trace(commit, time)?;
                 }
             }
-            let Some(Some((active, count))) = by_number.get_mut(number) else { continue };
+            let Some(Some((active, copied, count))) = by_number.get_mut(number) else { continue };
             *count += 1;
+            if commit <= *copied {
+                continue;
+            }
             let size = row.size();
             let key = active.key(&shared.registry, commit, &row.row).await?;
             let item = Item { table: number, position: row.position, row: row.row, key, size };
@@ -199,7 +205,7 @@ impl Pump {
             self.latency.ended(ended, times.get(&ended).copied().unwrap_or(0));
             self.position = Position::end_of(ended);
         }
-        for (active, count) in by_number.into_iter().flatten() {
+        for (active, _, count) in by_number.into_iter().flatten() {
             let table = active.id().to_string();
             names::ROWS_READ.add(count, &[("table", &table), ("phase", "stream")]);
         }
@@ -218,7 +224,6 @@ impl Pump {
         if events.is_empty() {
             return Ok(());
         }
-        self.complete(&mut events).await?;
         self.note(&events);
         let mut value = Vec::new();
         for event in &mut events {
@@ -311,31 +316,14 @@ impl Pump {
         Ok(())
     }
 
-    /// Reads large values that updates left out, for tables that are being copied.
-    async fn complete(&mut self, events: &mut [Event]) -> Result<(), SourceError> {
-        let lacks = |event: &Event| {
-            event.after.as_ref().is_some_and(|row| row.iter().any(Value::is_unavailable))
-        };
-        let mut by_table: BTreeMap<usize, Vec<&mut Event>> = BTreeMap::new();
-        for event in events.iter_mut().filter(|event| lacks(event)) {
-            if self.is_copied_now(event.table) {
-                by_table.entry(event.table).or_default().push(event);
-            }
-        }
-        for (number, mut events) in by_table {
-            let Some(entry) = self.tables.get(number) else { continue };
-            let active = Arc::clone(&entry.active);
-            lob::complete(&mut self.sql, &active, &self.shared.registry, &mut events).await?;
-        }
-        Ok(())
-    }
-
     /// Notes the keys of the events for the windows that are open.
     fn note(&self, events: &[Event]) {
         let mut windows = self.shared.windows();
         for event in events {
             if !windows.is_closed(event.table) {
-                windows.note(event.table, key_hash(&event.key));
+                let after = event.after.as_ref();
+                let part = after.filter(|row| row.iter().any(Value::is_unavailable));
+                windows.note(event.table, key_hash(&event.key), part);
             }
         }
     }

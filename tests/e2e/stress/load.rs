@@ -85,13 +85,8 @@ pub(super) async fn create(sqlserver: &SqlServer, db: &str) {
             exec(&mut client, &sql).await.unwrap();
         }
     }
-    // With a row: the sink makes a table when its first record comes.
-    for sql in [
-        "CREATE TABLE dbo.marks (id int NOT NULL PRIMARY KEY, at int NULL)",
-        "INSERT INTO dbo.marks VALUES (0, 0)",
-    ] {
-        exec(&mut client, sql).await.unwrap();
-    }
+    let sql = "CREATE TABLE dbo.marks (id int NOT NULL PRIMARY KEY, at int NULL)";
+    exec(&mut client, sql).await.unwrap();
     for table in TABLES {
         sqlserver.capture(db, "dbo", table).await.unwrap();
     }
@@ -111,17 +106,6 @@ pub(super) async fn has_one_instance_each(
     }
     let written = TABLES.len() - 1;
     Ok(found == [TABLES.len(), 4 * written + 2 + added])
-}
-
-/// Adds a row to each table.
-pub(super) async fn touch(sqlserver: &SqlServer, db: &str) {
-    let mut client = sqlserver.client(db).await.unwrap();
-    for n in 0..WRITTEN {
-        let sql = format!(
-            "INSERT INTO dbo.t{n} (id, v, code, note) VALUES ({KEYS}, 0, 2000000000, N'last')"
-        );
-        exec(&mut client, &sql).await.unwrap();
-    }
 }
 
 /// One statement of a transaction.

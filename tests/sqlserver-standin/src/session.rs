@@ -264,6 +264,9 @@ impl<W: AsyncWrite + Unpin + Send + 'static> Session<W> {
         if !reset && self.worker.as_ref().is_some_and(|w| w.state.transaction() != believed) {
             return self.wrong_transaction().await;
         }
+        if matches!(m.kind, kind::BATCH | kind::RPC) {
+            self.shared.instance().requests.fetch_add(1, Ordering::Relaxed);
+        }
         match m.kind {
             kind::BATCH => {
                 let sql = text(c.0);

@@ -50,6 +50,7 @@ fn sys(host: &mut dyn Host, here: &Arc<Database>, name: &str) -> Result<Option<R
             (value, value)
         })?,
         "dm_server_services" => properties::services()?,
+        "dm_os_performance_counters" => properties::counters(&instance)?,
         "dm_exec_sessions" => server::sessions(&instance)?,
         "dm_exec_connections" => server::connections(&instance)?,
         "dm_tran_database_transactions" => server::database_transactions(host.transaction())?,

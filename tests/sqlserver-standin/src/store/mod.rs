@@ -230,6 +230,8 @@ pub struct Instance {
     pub sessions: RwLock<BTreeMap<u16, SessionInfo>>,
     /// Every distinct SQL text that was run, up to a bound, for tools/tsql-check.
     sql_log: Mutex<std::collections::BTreeSet<String>>,
+    /// Batches and remote procedure calls that clients have sent.
+    pub requests: AtomicU64,
     /// sp_configure values, by folded name.
     pub configuration: RwLock<BTreeMap<String, i64>>,
     /// sp_getapplock and whatever else the catalog layer keeps for the instance.
@@ -260,6 +262,7 @@ impl Instance {
             logins: RwLock::new(BTreeMap::from([("sa".to_owned(), sa)])),
             sessions: RwLock::new(BTreeMap::new()),
             sql_log: Mutex::default(),
+            requests: AtomicU64::new(0),
             configuration: RwLock::new(BTreeMap::new()),
             extension: Mutex::default(),
             settings,

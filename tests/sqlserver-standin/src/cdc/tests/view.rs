@@ -11,7 +11,7 @@ fn every_view_has_values_of_its_columns() {
     desk.enable("people", &[]).unwrap();
     desk.scan();
     let names = "databases database_recovery_status types database_principals database_role_members server_principals \
-        configurations dm_server_services dm_exec_sessions dm_exec_connections dm_tran_database_transactions \
+        configurations dm_server_services dm_exec_sessions dm_os_performance_counters dm_exec_connections dm_tran_database_transactions \
         dm_tran_active_transactions dm_cdc_log_scan_sessions dm_cdc_errors dm_os_sys_info extended_properties triggers \
         sequences procedures synonyms change_tracking_tables time_zone_info objects all_objects tables views sql_modules \
         schemas columns all_columns computed_columns identity_columns key_constraints default_constraints \
