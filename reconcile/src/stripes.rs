@@ -152,7 +152,8 @@ pub fn middle(key: &[Column], low: &[Value], high: &[Value]) -> Option<Vec<Value
 
 fn halfway(ty: ColumnType, low: &Value, high: &Value) -> Option<Value> {
     let between = |low: i128, high: i128, unit: i128| {
-        let middle = low.checked_add(high.checked_sub(low)? / 2)?;
+        // Half of the sum, rounded down, without the sum: that of two decimals may not fit.
+        let middle = (low & high) + ((low ^ high) >> 1);
         let middle = middle.div_euclid(unit).checked_mul(unit)?;
         (low < middle && middle < high).then_some(middle)
     };
