@@ -615,7 +615,7 @@ impl<'a> ChunkEncoder<'a> {
 
     /// Bytes of the rows.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
