@@ -101,6 +101,9 @@ async fn seven_bad_records_of_fifty_thousand_are_seven_dead_letters_for_few_stat
     // Five parts, and for each of three bad ones the ten pieces of its part and ten halvings of a piece, both
     // halves each.
     let dirty = statements(&rig, postgres).await - clean;
-    assert!(dirty <= clean + 5 + 3 * (10 + 2 * 11), "{dirty} statements, {clean} for a clean batch");
+    assert!(
+        dirty <= clean + 5 + 3 * (10 + 2 * 11),
+        "{dirty} statements, {clean} for a clean batch"
+    );
     assert_eq!(sink.terminate(LIMIT).await.unwrap(), 0, "{}", sink.tail(20));
 }
