@@ -48,6 +48,19 @@ pub enum Fence {
     Off,
 }
 
+/// Who makes the hashes of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hashing {
+    /// Whoever is faster on the first rows of a large table.
+    #[default]
+    Auto,
+    /// The rows are read and hashed here.
+    Client,
+    /// The servers, where both can make the same bytes of all columns; rows are read only where the hashes differ.
+    Server,
+}
+
 /// The section `[reconcile]` of `causeway.toml`. Every key has a default.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -70,6 +83,8 @@ pub struct Config {
     pub chunk_rows: u64,
     /// Ranges of one table read at the same time; each takes one connection to either side.
     pub chunk_workers: usize,
+    /// Who hashes rows at the level `full`: `auto`, `client` or `server`.
+    pub hashing: Hashing,
     /// Rows read a second, of both sides and all tables together; none is no limit.
     pub rows_per_second: Option<u64>,
     /// How long a lock of PostgreSQL is waited for, in milliseconds. SQL Server's is in `[sqlserver]`.
@@ -130,8 +145,9 @@ impl Default for Config {
             memory_bytes: 64 << 20,
             level: Level::Full,
             sample: 0.01,
-            chunk_rows: 200_000,
+            chunk_rows: 100_000,
             chunk_workers: 2,
+            hashing: Hashing::Auto,
             rows_per_second: None,
             lock_timeout_ms: 10_000,
             fence: Fence::Auto,

@@ -111,6 +111,13 @@ impl ReconcileError {
         matches!(self, Self::Fence { .. })
     }
 
+    /// True when SQL Server gave up waiting for a lock.
+    /// <https://learn.microsoft.com/sql/relational-databases/errors-events/mssqlserver-1222-database-engine-error>
+    #[must_use]
+    pub fn is_source_lock_timeout(&self) -> bool {
+        matches!(self, Self::Source { source, .. } if source.number() == Some(1222))
+    }
+
     /// True when the run was stopped: what is missing can be gone on with.
     #[must_use]
     pub fn is_stop(&self) -> bool {

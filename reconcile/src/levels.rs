@@ -39,7 +39,7 @@ pub(crate) async fn checksum(
     let to = [Gather::sum(dirty.clone()), Gather::sum(dirty)];
     let pair = Pair { source, target: Target::Frozen(target) };
     let (_, gathered) =
-        Box::pin(read::both(pair, &task.shape, &Chunk::default(), &task.pace(), to)).await?;
+        Box::pin(read::whole(pair, &task.shape, &Chunk::default(), &task.pace(), to)).await?;
     let outcome = read::matched(&task.shape, gathered, &Keep::new(0, None))?;
     outcome.tell(report);
     report.fence = Some(frozen.report);
@@ -125,7 +125,7 @@ async fn counted(
         .map(|key| fence::dirty::values(shape, key))
         .collect::<Result<_, ReconcileError>>()?;
     for batch in values.chunks(500) {
-        let there = sides::source_rows(&mut client, shape, batch).await?.len() as u64;
+        let there = sides::source_rows_once(&mut client, shape, batch).await?.len() as u64;
         rows.source = rows.source.saturating_sub(there);
         let there = sides::target_rows(&target, shape, batch).await?.len() as u64;
         rows.target = rows.target.saturating_sub(there);

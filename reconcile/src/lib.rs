@@ -9,7 +9,9 @@
 //!
 //! Reading order: [`digest`] (the canonical bytes of a row), [`spool`] (one side of a table, in
 //! bounded memory), [`compare`] (two spools become differences), [`sides`] and [`chunks`] (how rows are
-//! read), [`read`] and [`ranges`] (both sides at a time, range by range), [`ledger`] (which ranges are known already),
+//! read), [`read`] and [`ranges`] (both sides at a time, range by range), [`stripes`] (who reads which range), [`hashing`]
+//! (ranges that the servers hash themselves),
+//! [`ledger`] (which ranges are known already),
 //! [`fence`] (two frozen snapshots and the keys between them), [`ladder`], [`settle`] and [`recheck`]
 //! (which differences are real), [`table`] and [`run`] (one table, one pass), [`mod@class`], [`finding`] and
 //! [`report`] (what was found, without values), [`history`] (what was found before), [`repair`] and [`signal`]
@@ -23,10 +25,12 @@ pub mod digest;
 pub mod error;
 pub mod fence;
 pub mod finding;
+pub mod hashing;
 pub mod history;
 pub mod ladder;
 pub mod ledger;
 mod levels;
+pub mod patience;
 pub mod progress;
 pub mod ranges;
 pub mod read;
@@ -39,10 +43,12 @@ pub mod settle;
 pub mod sides;
 pub mod signal;
 pub mod spool;
+pub mod stripes;
 pub mod table;
 pub mod throttle;
 pub mod webhook;
 pub mod window;
+mod workers;
 
 pub use config::Config;
 pub use error::ReconcileError;

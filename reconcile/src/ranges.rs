@@ -1,27 +1,33 @@
-//! The rows of a frozen table, range by range: which ranges must be read, and the workers that read them.
+//! The rows of a frozen table: which ranges must be read.
 
 use std::sync::Arc;
 
 use causeway_change::Lsn;
-use causeway_sqlserver::{KeyRange, fence as log_fence, log};
-use tokio::task::JoinSet;
+use causeway_sqlserver::{KeyRange, fence as log_fence, log, rows};
 
 use crate::{
     chunks,
     error::ReconcileError,
     fence::{self, Dirty, Frozen, Guard},
+    hashing::{self, Way},
     ledger::{Entry, Ledger, choose},
-    read::{self, Gather, Keep, Outcome, Pair, Queue, Target},
+    read::{self, Gather, Keep, Outcome, Pair, Part, Target},
     report::TableReport,
     sides::Chunk,
+    stripes::{Extent, Piece},
     table::Task,
+    workers::{self, Job},
 };
 
 /// What a run does with the ranges of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// To be read.
+    /// To be read as they are.
     pub read: Vec<Chunk>,
+    /// To be read, and cut meanwhile; of the size of all together nothing better is known than `rows`.
+    pub cut: Vec<KeyRange>,
+    /// About so many rows are in those that are cut.
+    pub rows: u64,
     /// Left, because nothing of them has changed and they were read lately.
     pub unread: Vec<KeyRange>,
     /// Done by the run that this one goes on with.
@@ -50,21 +56,33 @@ pub async fn read(
     report.strategy = if ranges { "range" } else { "hash" };
     // A sample is not the whole: nothing of it is kept.
     let ledger = task.ledger.filter(|_| part.is_none());
-    let mut plan = Box::pin(plan(task, ledger, ranges, &mut frozen)).await?;
-    report.chunks = plan.read.len() + plan.unread.len() + plan.done.len();
+    let mut plan = Box::pin(plan(task, ledger, ranges)).await?;
+    plan.low = ledger.map(|_| frozen.low);
+    report.chunks = plan.unread.len() + plan.done.len();
     report.chunks_unchanged = plan.unread.len();
     report.chunks_done_before = plan.done.len();
+    let mut left = 0;
     if let Some(part) = part {
-        sample(&mut plan, ranges, part);
+        left = Box::pin(sample(task, &mut frozen, &mut plan, part)).await?;
     }
-    task.progress.doing("reading");
-    let mut outcome = if ranges {
-        Box::pin(in_ranges(task, ledger, &mut frozen, &plan)).await?
-    } else if let Some(chunk) = plan.read.first() {
-        Box::pin(at_once(task, guard, ledger, &mut frozen, chunk)).await?
-    } else {
-        Outcome::default()
+    let hashed = match part {
+        // Of a range a sample has not all rows.
+        Some(_) => false,
+        None if guard.snapshots => {
+            matches!(Box::pin(hashing::choose(task, &mut frozen, ranges)).await?, Way::Server(_))
+        }
+        None => false,
     };
+    task.progress.doing(if hashed { "hashing" } else { "reading" });
+    let (mut outcome, chunks) = if ranges {
+        let job = Box::pin(job(task, &mut frozen, &mut plan, hashed)).await?;
+        Box::pin(workers::run(task, ledger, &mut frozen, job)).await?
+    } else if let Some(chunk) = plan.read.first() {
+        (Box::pin(at_once(task, guard, ledger, &mut frozen, chunk, hashed)).await?, 1)
+    } else {
+        (Outcome::default(), 0)
+    };
+    report.chunks += chunks + left;
     for entry in &plan.done {
         outcome.add(earlier(entry));
     }
@@ -91,17 +109,52 @@ fn earlier(entry: &Entry) -> Outcome {
     }
 }
 
-/// Another part of the table each time, so that samples add up.
-fn sample(plan: &mut Plan, ranges: bool, part: f64) {
-    if ranges {
-        let seed = u64::from(std::process::id())
-            ^ u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0);
-        plan.read = chunks::sample(std::mem::take(&mut plan.read), part, seed);
-    } else {
-        for chunk in &mut plan.read {
-            chunk.sample = Some(part);
-        }
+/// Another part of the table each time, so that samples add up. Gives the number of ranges that are left out.
+async fn sample(
+    task: &Task<'_>,
+    frozen: &mut Frozen,
+    plan: &mut Plan,
+    part: f64,
+) -> Result<usize, ReconcileError> {
+    for chunk in &mut plan.read {
+        chunk.sample = Some(part);
     }
+    if plan.cut.is_empty() {
+        return Ok(0);
+    }
+    // What is not read cannot be cut while it is read.
+    let client = frozen.sources.first_mut().ok_or_else(|| task.lost())?;
+    let mut all = Vec::new();
+    for range in plan.cut.drain(..) {
+        all.extend(chunks::cut(client, &task.shape.source, &range, task.config.chunk_rows).await?);
+    }
+    let seed = u64::from(std::process::id())
+        ^ u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0);
+    let total = all.len();
+    plan.read = chunks::sample(all, part, seed);
+    Ok(total - plan.read.len())
+}
+
+/// The work that the plan makes. The source's first and last key are asked for when something is cut.
+async fn job(
+    task: &Task<'_>,
+    frozen: &mut Frozen,
+    plan: &mut Plan,
+    hashed: bool,
+) -> Result<Job, ReconcileError> {
+    let mut extent = Extent::default();
+    let spread = plan.rows > task.config.chunk_rows.saturating_mul(2);
+    if !plan.cut.is_empty() {
+        let client = frozen.sources.first_mut().ok_or_else(|| task.lost())?;
+        let source = &task.shape.source;
+        let failed =
+            |error| ReconcileError::Source { table: source.id().clone(), source: Box::new(error) };
+        extent.first = rows::first_key(client, source).await.map_err(failed)?;
+        extent.last = rows::last_key(client, source).await.map_err(failed)?;
+    }
+    let whole = plan.read.drain(..).map(Piece::Whole);
+    let pieces = plan.cut.drain(..).map(Piece::Stripe).chain(whole).collect();
+    Ok(Job { pieces, extent, spread, hashed })
 }
 
 /// Which ranges are read. Without a ledger, and in a run that begins anew, all.
@@ -109,15 +162,11 @@ async fn plan(
     task: &Task<'_>,
     ledger: Option<&Ledger>,
     ranges: bool,
-    frozen: &mut Frozen,
 ) -> Result<Plan, ReconcileError> {
+    let rows = task.shape.source.approximate_rows.unwrap_or(0);
     let Some(ledger) = ledger else {
-        return Ok(Plan {
-            read: cut(task, ranges, frozen, vec![KeyRange::default()]).await?,
-            ..Plan::default()
-        });
+        return Ok(divided(ranges, vec![KeyRange::default()], rows));
     };
-    let low = frozen.low;
     let entries = {
         let client = task.pools.target().await?;
         ledger.entries(&client, &task.shape).await?
@@ -136,45 +185,44 @@ async fn plan(
     {
         let due = choose::due(&entries, &changed, ledger.period);
         let (mut read, mut grown, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rows = 0;
         for (entry, due) in entries.into_iter().zip(due) {
             // New rows gather behind the last key; other ranges can grow too.
             let large = entry.range.upto.is_none()
                 || entry.rows.0 > task.config.chunk_rows.saturating_mul(3) / 2;
             match (due, large) {
                 (false, _) => unread.push(entry.range),
-                (true, true) => grown.push(entry.range),
+                (true, true) => {
+                    rows += entry.rows.0;
+                    grown.push(entry.range);
+                }
                 (true, false) => read.push(Chunk { range: entry.range, sample: None }),
             }
         }
-        read.extend(cut(task, ranges, frozen, grown).await?);
-        return Ok(Plan { read, unread, done: Vec::new(), low: Some(low) });
+        let mut plan = divided(ranges, grown, rows);
+        plan.read.extend(read);
+        plan.unread = unread;
+        return Ok(plan);
     }
     let done = ledger.done(entries);
     if done.is_empty() {
         let client = task.pools.target().await?;
         ledger.forget(&client, &task.shape).await?;
     }
-    let free = choose::gaps(&done);
-    let read = cut(task, ranges, frozen, free).await?;
-    Ok(Plan { read, unread: Vec::new(), done, low: Some(low) })
+    let read: u64 = done.iter().map(|entry| entry.rows.0).sum();
+    Ok(Plan {
+        done: done.clone(),
+        ..divided(ranges, choose::gaps(&done), rows.saturating_sub(read))
+    })
 }
 
-/// Cuts what is to be read into ranges of a size.
-async fn cut(
-    task: &Task<'_>,
-    ranges: bool,
-    frozen: &mut Frozen,
-    free: Vec<KeyRange>,
-) -> Result<Vec<Chunk>, ReconcileError> {
-    if !ranges {
-        return Ok(free.into_iter().map(|range| Chunk { range, sample: None }).collect());
+/// Ranges of so many rows together: cut while they are read, or read as they are.
+fn divided(ranges: bool, free: Vec<KeyRange>, rows: u64) -> Plan {
+    if ranges {
+        return Plan { cut: free, rows, ..Plan::default() };
     }
-    let client = frozen.sources.first_mut().ok_or_else(|| task.lost())?;
-    let mut all = Vec::new();
-    for range in free {
-        all.extend(chunks::cut(client, &task.shape.source, &range, task.config.chunk_rows).await?);
-    }
-    Ok(all)
+    let read = free.into_iter().map(|range| Chunk { range, sample: None }).collect();
+    Plan { read, ..Plan::default() }
 }
 
 /// For each entry whether a key of it changed since, as far as is captured; none when that cannot be told any more,
@@ -224,22 +272,39 @@ async fn at_once(
     ledger: Option<&Ledger>,
     frozen: &mut Frozen,
     chunk: &Chunk,
+    hashed: bool,
 ) -> Result<Outcome, ReconcileError> {
     let shape = &task.shape;
     let pace = task.pace();
+    if hashed && let (Some(source), Some(target)) = (frozen.sources.pop(), frozen.targets.pop()) {
+        let mut pair = Pair { source, target: Target::Frozen(target) };
+        if let Some(outcome) = hashing::both(&mut pair, shape, &chunk.range).await? {
+            if let Some(ledger) = ledger {
+                let client = task.pools.target().await?;
+                ledger.read(&client, shape, &chunk.range, frozen.low, &outcome).await?;
+            }
+            return Ok(outcome);
+        }
+        let Pair { source, target } = pair;
+        frozen.sources.push(source);
+        if let Target::Frozen(target) = target {
+            frozen.targets.push(target);
+        }
+    }
     let to = [Gather::spool(task.memory(1)), Gather::spool(task.memory(1))];
     let mut source = frozen.sources.pop().ok_or_else(|| task.lost())?;
     let gathered = if guard.snapshots {
         let target = frozen.targets.pop().ok_or_else(|| task.lost())?;
         let target = Target::Frozen(target);
-        Box::pin(read::both(Pair { source, target }, shape, chunk, &pace, to)).await?.1
+        Box::pin(read::whole(Pair { source, target }, shape, chunk, &pace, to)).await?.1
     } else {
         let [to_source, to_target] = to;
-        let a = read::source(&mut source, shape, chunk, &pace, to_source).await?;
+        let part = Part { alone: true, ..Part::whole(chunk, to_source) };
+        let (a, _) = read::source(&mut source, shape, part, &pace).await?;
         drop(source);
         fence::freeze_target(task.pools, guard, shape, frozen, task.config.lock_timeout_ms).await?;
         let target = frozen.targets.pop().ok_or_else(|| task.lost())?;
-        [a, read::target(&target, shape, chunk, &pace, to_target).await?]
+        [a, read::target(&target, shape, Part::whole(chunk, to_target), &pace).await?]
     };
     task.progress.doing("comparing");
     let keep = Keep::new(task.config.recheck_keys, frozen.dirty.clone());
@@ -247,52 +312,6 @@ async fn at_once(
     if let Some(ledger) = ledger {
         let client = task.pools.target().await?;
         ledger.read(&client, shape, &chunk.range, frozen.low, &outcome).await?;
-    }
-    Ok(outcome)
-}
-
-/// Range by range, with as many workers as there are readers.
-async fn in_ranges(
-    task: &Task<'_>,
-    ledger: Option<&Ledger>,
-    frozen: &mut Frozen,
-    plan: &Plan,
-) -> Result<Outcome, ReconcileError> {
-    let waiting = Queue::new(plan.read.clone());
-    let memory = task.memory(frozen.sources.len());
-    let keep = Arc::new(Keep::new(task.config.recheck_keys, frozen.dirty.clone()));
-    let mut workers = JoinSet::new();
-    let low = frozen.low;
-    for (source, target) in frozen.sources.drain(..).zip(frozen.targets.drain(..)) {
-        let (shape, waiting, keep) = (task.shape.clone(), waiting.clone(), keep.clone());
-        let (pace, ledger) = (task.pace(), ledger.cloned());
-        let mut pair = Pair { source, target: Target::Frozen(target) };
-        let notes = match &ledger {
-            Some(_) => Some(task.pools.target().await?),
-            None => None,
-        };
-        workers.spawn(async move {
-            let mut all = Outcome::default();
-            while let Some(chunk) = waiting.take() {
-                if pace.stop.is_cancelled() {
-                    return Err(ReconcileError::Stopped { table: shape.source.id().clone() });
-                }
-                let to = [Gather::spool(memory), Gather::spool(memory)];
-                let (back, gathered) =
-                    Box::pin(read::both(pair, &shape, &chunk, &pace, to)).await?;
-                pair = back;
-                let outcome = read::matched(&shape, gathered, &keep)?;
-                if let (Some(ledger), Some(notes)) = (&ledger, &notes) {
-                    ledger.read(notes, &shape, &chunk.range, low, &outcome).await?;
-                }
-                all.add(outcome);
-            }
-            Ok(all)
-        });
-    }
-    let mut outcome = Outcome::default();
-    while let Some(ended) = workers.join_next().await {
-        outcome.add(ended.map_err(|_| task.lost())??);
     }
     Ok(outcome)
 }

@@ -1,7 +1,7 @@
 //! Both sides of a range of rows, read at the same time: into spools that are compared, or into sums.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -13,8 +13,9 @@ use crate::{
     compare::{self, Difference, Kind},
     error::ReconcileError,
     fence::Dirty,
+    patience::Patience,
     report::{Sides, TableReport},
-    sides::{self, Chunk, Pace, Scratch, Shape},
+    sides::{self, Came, Chunk, Pace, Scratch, Shape},
     spool::{PARTITIONS, Spool},
 };
 
@@ -98,6 +99,8 @@ pub struct Outcome {
     pub rows: Sides<u64>,
     /// Sums of their digests.
     pub sums: Sides<u128>,
+    /// Ranges, or tables, whose rows both servers hashed alike.
+    pub hashed: usize,
 }
 
 impl Outcome {
@@ -109,11 +112,13 @@ impl Outcome {
         self.rows.target += other.rows.target;
         self.sums.source = self.sums.source.wrapping_add(other.sums.source);
         self.sums.target = self.sums.target.wrapping_add(other.sums.target);
+        self.hashed += other.hashed;
     }
 
     /// Writes numbers and sums into the report.
     pub fn tell(&self, report: &mut TableReport) {
         report.rows = self.rows;
+        report.chunks_hashed = self.hashed;
         report.checksum = Sides {
             source: format!("{:032x}", self.sums.source),
             target: format!("{:032x}", self.sums.target),
@@ -150,6 +155,14 @@ impl Gather {
         Self::Sum { dirty, rows: 0, sum: 0 }
     }
 
+    /// The same without what was gathered.
+    fn again(&self) -> Self {
+        match self {
+            Self::Spool(spool) => Self::Spool(Spool::new(spool.limit())),
+            Self::Sum { dirty, .. } => Self::sum(dirty.clone()),
+        }
+    }
+
     fn add(&mut self, shape: &Shape, row: &Scratch) -> Result<(), ReconcileError> {
         match self {
             Self::Spool(spool) => spool.push(&row.key, row.digest).map_err(|source| {
@@ -166,33 +179,63 @@ impl Gather {
     }
 }
 
-/// Reads a range of the source.
+/// Rows of one side that are to be read.
+#[derive(Debug)]
+pub struct Part {
+    /// Which.
+    pub chunk: Chunk,
+    /// At most so many, the first ones by their key; only of the source.
+    pub limit: Option<u64>,
+    /// Where they go.
+    pub to: Gather,
+    /// Whether the statement that reads them belongs to no transaction: one that a lock held up is tried again.
+    pub alone: bool,
+}
+
+impl Part {
+    /// All of a range.
+    #[must_use]
+    pub fn whole(chunk: &Chunk, to: Gather) -> Self {
+        Self { chunk: chunk.clone(), limit: None, to, alone: false }
+    }
+}
+
+/// Reads a part of the source.
 ///
 /// # Errors
 /// When it cannot be read to its end: then nothing is known of it.
 pub async fn source(
     client: &mut Client,
     shape: &Shape,
-    chunk: &Chunk,
+    part: Part,
     pace: &Pace,
-    mut to: Gather,
-) -> Result<Gather, ReconcileError> {
-    sides::read_source(client, shape, chunk, pace, |row| to.add(shape, row)).await?;
-    Ok(to)
+) -> Result<(Gather, Came), ReconcileError> {
+    let Part { chunk, limit, to: empty, alone } = part;
+    let mut patience = Patience::default();
+    loop {
+        // What came before the lock is read again.
+        let mut to = empty.again();
+        let add = |row: &Scratch| to.add(shape, row);
+        match sides::read_source(client, shape, &chunk, limit, pace, add).await {
+            Ok(came) => return Ok((to, came)),
+            Err(error) if alone && !pace.stop.is_cancelled() => patience.wait(error).await?,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-/// Reads a range of the target.
+/// Reads a part of the target.
 ///
 /// # Errors
 /// As [`source`].
 pub async fn target(
     client: &Session,
     shape: &Shape,
-    chunk: &Chunk,
+    part: Part,
     pace: &Pace,
-    mut to: Gather,
 ) -> Result<Gather, ReconcileError> {
-    sides::read_target(client, shape, chunk, pace, |row| to.add(shape, row)).await?;
+    let Part { chunk, limit: _, mut to, alone: _ } = part;
+    sides::read_target(client, shape, &chunk, pace, |row| to.add(shape, row)).await?;
     Ok(to)
 }
 
@@ -205,7 +248,7 @@ pub enum Target {
 }
 
 impl Target {
-    fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &Session {
         match self {
             Self::Frozen(client) => client,
             Self::Pooled(client) => client,
@@ -222,48 +265,90 @@ pub struct Pair {
 }
 
 enum Read {
-    Source(Box<(Client, Gather)>),
+    Source(Box<(Client, Gather, Came)>),
     Target(Box<(Target, Gather)>),
 }
 
-/// Reads a range of both sides, each by a task of its own: decoding one does not wait for the other.
+/// What was read at the same time.
+#[derive(Debug, Default)]
+pub struct Got {
+    /// From the source, and how far.
+    pub source: Option<(Gather, Came)>,
+    /// From the target.
+    pub target: Option<Gather>,
+}
+
+/// Reads a part of either side, or of one, each by a task of its own: decoding one does not wait for the other.
 ///
 /// # Errors
 /// When one side cannot be read to its end; the other is given up then.
 pub async fn both(
     pair: Pair,
     shape: &Arc<Shape>,
-    chunk: &Chunk,
     pace: &Pace,
-    to: [Gather; 2],
-) -> Result<(Pair, [Gather; 2]), ReconcileError> {
+    of_source: Option<Part>,
+    of_target: Option<Part>,
+) -> Result<(Pair, Got), ReconcileError> {
     let mut tasks: JoinSet<Result<Read, ReconcileError>> = JoinSet::new();
-    let [to_source, to_target] = to;
-    let Pair { source: mut client, target: session } = pair;
+    let Pair { source: client, target: session } = pair;
+    let (mut client, mut session) = (Some(client), Some(session));
+    let mut got = Got::default();
+    if let Some(part) = of_source
+        && let Some(mut client) = client.take()
     {
-        let (shape, chunk, pace) = (shape.clone(), chunk.clone(), pace.clone());
+        let (shape, pace) = (shape.clone(), pace.clone());
         tasks.spawn(async move {
-            let gathered = source(&mut client, &shape, &chunk, &pace, to_source).await?;
-            Ok(Read::Source(Box::new((client, gathered))))
+            let (gathered, came) = source(&mut client, &shape, part, &pace).await?;
+            Ok(Read::Source(Box::new((client, gathered, came))))
         });
     }
+    if let Some(part) = of_target
+        && let Some(session) = session.take()
     {
-        let (shape, chunk, pace) = (shape.clone(), chunk.clone(), pace.clone());
+        let (shape, pace) = (shape.clone(), pace.clone());
         tasks.spawn(async move {
-            let gathered = target(session.session(), &shape, &chunk, &pace, to_target).await?;
+            let gathered = target(session.session(), &shape, part, &pace).await?;
             Ok(Read::Target(Box::new((session, gathered))))
         });
     }
     let lost = || ReconcileError::Worker { table: shape.source.id().clone() };
-    let (mut from_source, mut from_target) = (None, None);
     while let Some(ended) = tasks.join_next().await {
         match ended.map_err(|_| lost())?? {
-            Read::Source(read) => from_source = Some(*read),
-            Read::Target(read) => from_target = Some(*read),
+            Read::Source(read) => {
+                let (back, gathered, came) = *read;
+                client = Some(back);
+                got.source = Some((gathered, came));
+            }
+            Read::Target(read) => {
+                let (back, gathered) = *read;
+                session = Some(back);
+                got.target = Some(gathered);
+            }
         }
     }
-    let ((source, a), (target, b)) = (from_source.ok_or_else(lost)?, from_target.ok_or_else(lost)?);
-    Ok((Pair { source, target }, [a, b]))
+    let pair = Pair { source: client.ok_or_else(lost)?, target: session.ok_or_else(lost)? };
+    Ok((pair, got))
+}
+
+/// Reads a range of both sides whole.
+///
+/// # Errors
+/// As [`both`].
+pub async fn whole(
+    pair: Pair,
+    shape: &Arc<Shape>,
+    chunk: &Chunk,
+    pace: &Pace,
+    to: [Gather; 2],
+) -> Result<(Pair, [Gather; 2]), ReconcileError> {
+    // A pooled connection has no snapshot.
+    let alone = matches!(pair.target, Target::Pooled(_));
+    let [of_source, of_target] = to.map(|to| Some(Part { alone, ..Part::whole(chunk, to) }));
+    let (pair, got) = Box::pin(both(pair, shape, pace, of_source, of_target)).await?;
+    match got {
+        Got { source: Some((source, _)), target: Some(target) } => Ok((pair, [source, target])),
+        Got { .. } => Err(ReconcileError::Worker { table: shape.source.id().clone() }),
+    }
 }
 
 /// Compares what was gathered from source and target.
@@ -322,23 +407,5 @@ fn sums(gather: &Gather) -> (u64, u128) {
     match gather {
         Gather::Spool(spool) => (spool.rows(), spool.checksum()),
         Gather::Sum { rows, sum, .. } => (*rows, *sum),
-    }
-}
-
-/// Work that several workers take from.
-#[derive(Clone, Debug)]
-pub struct Queue<T>(Arc<Mutex<std::collections::VecDeque<T>>>);
-
-impl<T> Queue<T> {
-    /// All of it, in order.
-    #[must_use]
-    pub fn new(work: Vec<T>) -> Self {
-        Self(Arc::new(Mutex::new(work.into())))
-    }
-
-    /// The next piece.
-    #[must_use]
-    pub fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }

@@ -119,6 +119,10 @@ pub async fn plan(pools: &Pools, scope: &Scope, config: &Config) -> Result<Plan,
     for instance in found.instances {
         let shape = Shape {
             target: pools.config.target(instance.source.id()),
+            no_hashing: causeway_sqlserver::hashing::obstacle(
+                &instance.source,
+                facts.major_version(),
+            ),
             source: instance.source.clone(),
             instance,
         };

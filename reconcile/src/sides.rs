@@ -6,7 +6,9 @@ use causeway_change::{Column, Row};
 use causeway_sqlserver::{CaptureInstance, KeyRange, SourceTable};
 use tokio_util::sync::CancellationToken;
 
-use crate::{digest, error::ReconcileError, progress::Progress, throttle::Throttle};
+use crate::{
+    digest, error::ReconcileError, patience::Patience, progress::Progress, throttle::Throttle,
+};
 
 /// Rows between two reports of progress.
 const STEP: u64 = 4096;
@@ -20,6 +22,8 @@ pub struct Shape {
     pub instance: CaptureInstance,
     /// Schema and table in PostgreSQL.
     pub target: (String, String),
+    /// Why the servers cannot hash its rows alike; none when they can.
+    pub no_hashing: Option<String>,
 }
 
 /// Which rows of a table are read.
@@ -81,11 +85,14 @@ impl Shape {
         Ok(())
     }
 
-    fn source_failed(&self, source: causeway_sqlserver::SqlServerError) -> ReconcileError {
+    pub(crate) fn source_failed(
+        &self,
+        source: causeway_sqlserver::SqlServerError,
+    ) -> ReconcileError {
         ReconcileError::Source { table: self.source.id().clone(), source: Box::new(source) }
     }
 
-    fn target_failed(&self, source: causeway_postgres::PostgresError) -> ReconcileError {
+    pub(crate) fn target_failed(&self, source: causeway_postgres::PostgresError) -> ReconcileError {
         ReconcileError::Target { table: self.source.id().clone(), source: Box::new(source) }
     }
 }
@@ -148,6 +155,15 @@ pub struct Pace {
     pub stop: CancellationToken,
 }
 
+/// How far a reading came.
+#[derive(Clone, Debug, Default)]
+pub struct Came {
+    /// Rows read, those of a sample and the others.
+    pub rows: u64,
+    /// Canonical bytes of the last row's key; nothing when there was no row.
+    pub last: Vec<u8>,
+}
+
 /// Reads rows to their end; `each` is given key and digest of every one. All reading goes through here.
 async fn read(
     mut rows: Rows<'_>,
@@ -155,11 +171,12 @@ async fn read(
     chunk: &Chunk,
     pace: &Pace,
     mut each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
-) -> Result<(), ReconcileError> {
+) -> Result<Came, ReconcileError> {
     let side = rows.side();
     let mut scratch = Scratch::default();
-    let mut unreported = 0;
+    let (mut unreported, mut all) = (0, 0);
     while rows.next(shape, &mut scratch).await? {
+        all += 1;
         if chunk.sample.is_none_or(|part| sampled(&scratch.key, part)) {
             each(&scratch)?;
         }
@@ -176,7 +193,7 @@ async fn read(
     pace.progress.rows(side, unreported);
     // Small ranges are paid for too.
     pace.throttle.take(unreported).await;
-    Ok(())
+    Ok(Came { rows: all, last: scratch.key })
 }
 
 /// Whether a key belongs to a sample: by its hash, so that both sides choose the same keys.
@@ -189,7 +206,7 @@ pub fn sampled(key: &[u8], part: f64) -> bool {
     place < part
 }
 
-/// Reads rows from SQL Server.
+/// Reads rows from SQL Server in the order of their key, at most `limit` of them.
 ///
 /// # Errors
 /// When they cannot be read to their end: then nothing is known of them.
@@ -197,10 +214,11 @@ pub async fn read_source(
     client: &mut causeway_sqlserver::Client,
     shape: &Shape,
     chunk: &Chunk,
+    limit: Option<u64>,
     pace: &Pace,
     each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
-) -> Result<(), ReconcileError> {
-    let rows = causeway_sqlserver::rows::stream_table(client, &shape.source, &chunk.range, None)
+) -> Result<Came, ReconcileError> {
+    let rows = causeway_sqlserver::rows::stream_table(client, &shape.source, &chunk.range, limit)
         .await
         .map_err(|e| shape.source_failed(e))?;
     read(Rows::Source(Box::new(rows)), shape, chunk, pace, each).await
@@ -216,7 +234,7 @@ pub async fn read_target(
     chunk: &Chunk,
     pace: &Pace,
     each: impl FnMut(&Scratch) -> Result<(), ReconcileError>,
-) -> Result<(), ReconcileError> {
+) -> Result<Came, ReconcileError> {
     let (after, upto) = (chunk.range.after.as_deref(), chunk.range.upto.as_deref());
     let rows = causeway_postgres::rows::stream_range(
         client,
@@ -231,11 +249,29 @@ pub async fn read_target(
     read(Rows::Target(rows), shape, chunk, pace, each).await
 }
 
-/// Rows of keys in SQL Server.
+/// Rows of keys in SQL Server, where each statement stands alone: a lock that is held is waited for.
 ///
 /// # Errors
 /// When they cannot be read.
 pub async fn source_rows(
+    client: &mut causeway_sqlserver::Client,
+    shape: &Shape,
+    keys: &[Row],
+) -> Result<Vec<Row>, ReconcileError> {
+    let mut patience = Patience::default();
+    loop {
+        match source_rows_once(client, shape, keys).await {
+            Ok(rows) => return Ok(rows),
+            Err(error) => patience.wait(error).await?,
+        }
+    }
+}
+
+/// Rows of keys in SQL Server as a snapshot has them.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn source_rows_once(
     client: &mut causeway_sqlserver::Client,
     shape: &Shape,
     keys: &[Row],

@@ -99,6 +99,12 @@ impl Spool {
         Ok(())
     }
 
+    /// Bytes that it holds in memory at most, about.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Rows pushed.
     #[must_use]
     pub fn rows(&self) -> u64 {

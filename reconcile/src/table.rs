@@ -14,6 +14,7 @@ use crate::{
     config::Level,
     error::ReconcileError,
     fence::{Dirty, FenceReport, Guard},
+    hashing::{self, Way},
     ladder,
     ledger::Ledger,
     levels,
@@ -152,10 +153,17 @@ async fn by_time(
     let target = task.pools.target().await?;
     task.progress.doing("reading");
     let chunk = Chunk { sample: part, ..Chunk::default() };
+    let mut pair = Pair { source, target: Target::Pooled(target) };
+    let way = hashing::decided(task.config.hashing, &task.shape, None, false);
+    if let (None, Some(Way::Server(_))) = (part, way)
+        && let Some(outcome) = hashing::both(&mut pair, &task.shape, &chunk.range).await?
+    {
+        task.pools.source.put(pair.source);
+        return Ok(Found { outcome, dirty: Arc::new(Dirty::All), plan: Plan::default() });
+    }
     let to = [Gather::spool(task.memory(1)), Gather::spool(task.memory(1))];
-    let pair = Pair { source, target: Target::Pooled(target) };
     let (pair, gathered) =
-        Box::pin(read::both(pair, &task.shape, &chunk, &task.pace(), to)).await?;
+        Box::pin(read::whole(pair, &task.shape, &chunk, &task.pace(), to)).await?;
     task.pools.source.put(pair.source);
     let keep = Keep::new(task.config.recheck_keys, None);
     let outcome = read::matched(&task.shape, gathered, &keep)?;

@@ -12,6 +12,7 @@ mod both;
 mod commands;
 mod fence;
 mod hard;
+mod hashing;
 mod ledger;
 mod load;
 mod throttle;

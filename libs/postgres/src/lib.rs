@@ -4,7 +4,7 @@
 //! in one place by SQLSTATE), [`identifier`] (the only way to write a name), [`types`] (which column a
 //! SQL Server type becomes), [`encode`] and [`decode`] (a value's binary form, both ways), [`put`] (the same by a
 //! plan, for many rows), [`literal`] (a value's text), [`copy`] (rows
-//! in, by binary COPY), [`rows`] (rows out), [`catalog`] (what a table looks like).
+//! in, by binary COPY), [`rows`] (rows out), [`hashing`] (rows hashed by the server), [`catalog`] (what a table looks like).
 
 pub mod catalog;
 pub mod client;
@@ -13,6 +13,7 @@ pub mod copy;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod hashing;
 pub mod identifier;
 pub mod literal;
 pub mod numeric;

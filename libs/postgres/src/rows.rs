@@ -150,6 +150,17 @@ pub fn range_sql(
     upto: Option<&[Value]>,
 ) -> Result<String, PostgresError> {
     let name = identifier::table(&table.0, &table.1)?;
+    let filter = conditions(columns, key, after, upto)?;
+    Ok(format!("SELECT {} FROM {name}{filter}", select_list(columns)?))
+}
+
+/// ` WHERE` and the bounds of a range, or nothing.
+pub(crate) fn conditions(
+    columns: &[Column],
+    key: &[usize],
+    after: Option<&[Value]>,
+    upto: Option<&[Value]>,
+) -> Result<String, PostgresError> {
     let key: Vec<&Column> = key.iter().filter_map(|&i| columns.get(i)).collect();
     let names: Vec<String> =
         key.iter().map(|column| identifier::quote(&column.name)).collect::<Result<_, _>>()?;
@@ -164,12 +175,11 @@ pub fn range_sql(
             conditions.push(format!("({}) {compare} ({})", names.join(", "), literals.join(", ")));
         }
     }
-    let filter = if conditions.is_empty() {
+    Ok(if conditions.is_empty() {
         String::new()
     } else {
         format!(" WHERE {}", conditions.join(" AND "))
-    };
-    Ok(format!("SELECT {} FROM {name}{filter}", select_list(columns)?))
+    })
 }
 
 /// The number of rows of a table.

@@ -152,6 +152,17 @@ pub struct DatabaseFacts {
     pub collation: String,
 }
 
+impl DatabaseFacts {
+    /// The major version, 16 for SQL Server 2022. Azure has what the newest has, whatever number it says.
+    #[must_use]
+    pub fn major_version(&self) -> u32 {
+        if matches!(self.engine_edition, 5 | 8) {
+            return u32::MAX;
+        }
+        self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+}
+
 /// Reads what the database is set to.
 pub async fn database(client: &mut Client) -> Result<DatabaseFacts, SqlServerError> {
     let record = client.one(&queries::database()).await?.ok_or_else(|| {

@@ -9,7 +9,8 @@
 //! Reading order: [`config`] and [`error`]; [`client`] (one connection: ask, stream) and [`pool`];
 //! [`identifier`] (the only way to write a name) and [`queries`] (every T-SQL text, with the page that
 //! describes what it reads); [`types`], [`value`] and [`default`] (what a column holds);
-//! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys);
+//! [`catalog`] (tables, keys, capture instances); [`rows`] (rows of a table by key range or by keys), [`hashing`]
+//! (rows hashed by the server);
 //! [`mask`] and [`changes`] (rows of a change table); [`log`] (where the log and the capture job are);
 //! [`captured`] and [`fence`] (reading a table beside its changes); [`rotation`] (capture instances made and dropped).
 
@@ -22,6 +23,7 @@ pub mod config;
 pub mod default;
 pub mod error;
 pub mod fence;
+pub mod hashing;
 pub mod identifier;
 pub mod log;
 pub mod mask;

@@ -40,7 +40,7 @@ pub struct Slice<'a> {
 }
 
 impl<'a> Slice<'a> {
-    fn reads(&self, source: &'a SourceTable) -> Vec<&'a ColumnRead> {
+    pub(crate) fn reads(&self, source: &'a SourceTable) -> Vec<&'a ColumnRead> {
         self.order.iter().filter_map(|&i| source.columns.get(i)).collect()
     }
 }
@@ -216,6 +216,41 @@ pub async fn select_by_keys(
     Ok(rows)
 }
 
+/// The first key of a table in key order; `None` of an empty table.
+pub async fn first_key(
+    client: &mut Client,
+    source: &SourceTable,
+) -> Result<Option<Vec<Value>>, SqlServerError> {
+    key_of(client, source, &outer_key_query(source, "")).await
+}
+
+/// The last key of a table in key order; `None` of an empty table.
+pub async fn last_key(
+    client: &mut Client,
+    source: &SourceTable,
+) -> Result<Option<Vec<Value>>, SqlServerError> {
+    key_of(client, source, &outer_key_query(source, " DESC")).await
+}
+
+/// The text of [`first_key`] and [`last_key`]: a seek to one end of the index.
+#[must_use]
+fn outer_key_query(source: &SourceTable, direction: &str) -> Query {
+    let keys: Vec<&ColumnRead> = source.key_reads().collect();
+    let selected: Vec<String> =
+        keys.iter().map(|k| types::select_expression(&k.name, &k.ty)).collect();
+    let order: Vec<String> =
+        keys.iter().map(|k| format!("{}{direction}", quote(&k.name))).collect();
+    Query::new(
+        format!("find the ends of {}", source.id()),
+        format!(
+            "SELECT TOP (1) {} FROM {} ORDER BY {}",
+            selected.join(", "),
+            table(source.id()),
+            order.join(", ")
+        ),
+    )
+}
+
 /// The last key of the next `rows` rows in key order after a key: where a chunk ends. `None` when there
 /// are no more rows.
 pub async fn chunk_end(
@@ -224,9 +259,15 @@ pub async fn chunk_end(
     after: Option<&[Value]>,
     rows: u64,
 ) -> Result<Option<Vec<Value>>, SqlServerError> {
-    let Some(record) = client.one(&chunk_end_query(source, after, rows)).await? else {
-        return Ok(None);
-    };
+    key_of(client, source, &chunk_end_query(source, after, rows)).await
+}
+
+async fn key_of(
+    client: &mut Client,
+    source: &SourceTable,
+    query: &Query,
+) -> Result<Option<Vec<Value>>, SqlServerError> {
+    let Some(record) = client.one(query).await? else { return Ok(None) };
     let key = record
         .into_values()
         .zip(source.key_reads())
@@ -302,7 +343,7 @@ pub fn boundary_query(source: &SourceTable, slice: Slice<'_>, rows: u64) -> Quer
     query
 }
 
-fn conditions(query: &mut Query, keys: &[&ColumnRead], slice: Slice<'_>) -> String {
+pub(crate) fn conditions(query: &mut Query, keys: &[&ColumnRead], slice: Slice<'_>) -> String {
     let mut conditions = Vec::new();
     if let Some(after) = &slice.range.after {
         let parameters = parameters(query, keys, after);
@@ -427,6 +468,16 @@ mod tests {
         let after = [Value::Decimal(1), Value::I32(2)];
         let query = chunk_end_query(&source, Some(&after), 50);
         assert!(query.text.contains("WHERE [total] >= CAST(@P1 AS money) AND"), "{}", query.text);
+    }
+
+    #[test]
+    fn the_ends_of_a_table_are_found_by_its_index() {
+        let source = orders().source;
+        assert_eq!(
+            outer_key_query(&source, " DESC").text,
+            "SELECT TOP (1) CAST([total] AS decimal(19,4)) AS [total], [id] FROM [dbo].[orders] \
+             ORDER BY [total] DESC, [id] DESC"
+        );
     }
 
     #[test]

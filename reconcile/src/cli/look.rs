@@ -1,7 +1,13 @@
 //! The commands that only look: `plan`, `status`, `show`, `history`.
 #![expect(clippy::print_stdout, reason = "the answer is what these commands are for")]
 
-use causeway_reconcile::{chunks, history, run::report_of};
+use causeway_reconcile::{
+    Config, chunks,
+    hashing::{self, Way},
+    history,
+    run::report_of,
+    sides::Shape,
+};
 use causeway_service::exit::{self, Code, UsageContext as _};
 
 use super::app::App;
@@ -63,6 +69,7 @@ pub(super) async fn plan(app: &App) -> anyhow::Result<Code> {
             None,
         )?;
         println!("  target:   COPY ({sql}) TO STDOUT (FORMAT binary)");
+        hashed(&app.config, shape, cut)?;
         for skipped in &report.columns_skipped {
             println!("  skipped:  {}: {}", skipped.name, skipped.reason);
         }
@@ -75,6 +82,28 @@ pub(super) async fn plan(app: &App) -> anyhow::Result<Code> {
         );
     }
     Ok(Code::Done)
+}
+
+/// Who hashes the rows of a table, and by which statements.
+fn hashed(config: &Config, shape: &Shape, cut: bool) -> anyhow::Result<()> {
+    let rows = shape.source.approximate_rows;
+    match hashing::decided(config.hashing, shape, rows, cut) {
+        Some(Way::Client(why)) => {
+            println!("  hashing:  client: {why}");
+            return Ok(());
+        }
+        Some(Way::Server(why)) => println!("  hashing:  server: {why}"),
+        None => {
+            println!("  hashing:  by whoever is faster on the first {} rows", hashing::PROBE_ROWS)
+        }
+    }
+    let range = causeway_sqlserver::KeyRange::default();
+    let text = causeway_sqlserver::hashing::hash_query(&shape.source, &range).text;
+    println!("  source:   {text}");
+    let (columns, key) = (shape.columns(), &shape.source.table.key);
+    let text = causeway_postgres::hashing::hash_sql(&shape.target, columns, key, None, None)?;
+    println!("  target:   {text}");
+    Ok(())
 }
 
 /// When each table was compared and found equal last.

@@ -77,6 +77,8 @@ pub struct TableReport {
     pub chunks_unchanged: usize,
     /// Of them read before the run was cut off that this one goes on with; their rows are in the counts.
     pub chunks_done_before: usize,
+    /// Of them those whose rows both servers hashed alike: they were not read.
+    pub chunks_hashed: usize,
     /// The run that finished the table before it was cut off, when this one goes on with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_by: Option<String>,
@@ -87,7 +89,8 @@ pub struct TableReport {
     /// Rows read from each side.
     pub rows: Sides<u64>,
     /// Sum of the rows' digests, modulo 2^128, in hexadecimal. Both sides are not read at one instant:
-    /// while changes flow they may differ although no row does.
+    /// while changes flow they may differ although no row does. Ranges that the servers hashed count with the sums of
+    /// their hashes.
     pub checksum: Sides<String>,
     /// Confirmed: rows that only the source has.
     pub missing_in_target: u64,
@@ -145,6 +148,7 @@ impl TableReport {
             chunks: 0,
             chunks_unchanged: 0,
             chunks_done_before: 0,
+            chunks_hashed: 0,
             compared_by: None,
             fence: None,
             key: Vec::new(),

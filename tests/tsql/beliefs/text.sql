@@ -163,3 +163,15 @@ GO
 SELECT v FROM (VALUES ('a')) AS t(v) WHERE v COLLATE Latin1_General_CI_AS = v COLLATE Latin1_General_CS_AS
 --! 468
 GO
+GO
+-- learn.microsoft.com/sql/relational-databases/collations/collation-and-unicode-support#utf8: char and varchar of such a collation hold UTF-8.
+SELECT CAST(CAST(N'aé無😀' COLLATE Latin1_General_100_BIN2_UTF8 AS varchar(40)) AS varbinary(40)), CAST(CAST(CAST('é' AS nvarchar(5)) COLLATE Latin1_General_100_BIN2_UTF8 AS varchar(15)) AS varbinary(15))
+--> 0x61C3A9E784A1F09F9880|0xC3A9
+GO
+-- learn.microsoft.com/sql/t-sql/language-elements/string-concatenation-transact-sql: binaries are joined, and NULL is the result when one is.
+SELECT 0x01 + CAST(CAST(258 AS bigint) AS binary(8)) + CAST('ab' AS varbinary(4)), 0x01 + CAST(NULL AS varbinary(4)), CASE WHEN 1 = 2 THEN 0x00 ELSE 0x01 + CAST(DATALENGTH(CAST('abc' AS varbinary(9))) AS binary(4)) END
+--> 0x0100000000000001026162|NULL|0x0100000003
+GO
+-- learn.microsoft.com/sql/t-sql/functions/datediff-big-transact-sql: boundaries are counted, before 2000 too.
+SELECT DATEDIFF_BIG(microsecond, CAST('2000-01-01T00:00:00' AS datetime2(7)), CAST('1999-12-31T23:59:59.9999995' AS datetime2(7))), DATEDIFF_BIG(microsecond, CAST('2000-01-01T00:00:00' AS datetime2(7)), CAST('9999-12-31T23:59:59.9999999' AS datetime2(7)))
+--> -1|252455615999999999

@@ -10,8 +10,8 @@ use super::{R, known};
 use crate::catalog;
 use crate::sql::ast::Cmp;
 use crate::value::{
-    Collation, SqlError, Ty, Typed, Val, arith, bit_not, cast, collated_key_bytes, compare,
-    compare_collated, compare_vals, like, like_unicode, negate, try_cast, unify,
+    Collation, SqlError, Ty, Typed, Val, arith, bit_not, cast, cast_utf8, collated_key_bytes,
+    compare, compare_collated, compare_vals, like, like_unicode, negate, try_cast, unify,
 };
 
 /// What a subquery without references to outside gave, kept for the statement.
@@ -334,6 +334,11 @@ impl SessionState {
             }
             Kind::Cast { value, style, tries } => {
                 let v = self.typed(value, env)?;
+                if value.collation == Some(Collation::Bin2Utf8)
+                    && let Some(converted) = cast_utf8(&v, &n.ty)
+                {
+                    return converted;
+                }
                 let style = match style {
                     Some(s) => match self.typed(s, env)?.to_i64()? {
                         Some(s) => i32::try_from(s).ok(),

@@ -31,6 +31,8 @@ pub enum Collation {
     CsAs,
     /// `..._BIN2`: by code unit.
     Bin2,
+    /// `..._BIN2_UTF8`: likewise, and char and varchar hold UTF-8.
+    Bin2Utf8,
 }
 
 impl Collation {
@@ -40,6 +42,9 @@ impl Collation {
             name.get(i..i + part.len()).is_some_and(|n| n.eq_ignore_ascii_case(part))
         };
         let ends = |part: &str| name.len().checked_sub(part.len()).is_some_and(|i| at(i, part));
+        if ends("_BIN2_UTF8") {
+            return Self::Bin2Utf8;
+        }
         if ends("_BIN2") || ends("_BIN") {
             return Self::Bin2;
         }
@@ -61,7 +66,7 @@ impl Collation {
         match own {
             Self::SqlCi => Self::CiAs,
             Self::SqlCs => Self::CsAs,
-            Self::CiAs | Self::CsAs | Self::Bin2 => own,
+            Self::CiAs | Self::CsAs | Self::Bin2 | Self::Bin2Utf8 => own,
         }
     }
 
@@ -72,10 +77,14 @@ impl Collation {
 
     fn case(self, u: u16) -> u8 {
         match self {
-            Self::SqlCi | Self::CiAs | Self::Bin2 => 0,
+            Self::SqlCi | Self::CiAs | Self::Bin2 | Self::Bin2Utf8 => 0,
             Self::SqlCs => u8::from(!is_capital(u)),
             Self::CsAs => u8::from(is_capital(u)),
         }
+    }
+
+    fn is_binary(self) -> bool {
+        matches!(self, Self::Bin2 | Self::Bin2Utf8)
     }
 
     fn is_word_sort(self) -> bool {
@@ -206,7 +215,7 @@ fn trimmed(mut s: &[u16]) -> &[u16] {
 /// Compares two texts; blanks at the end are ignored, as SQL Server pads the shorter.
 pub fn compare_collated(a: &[u16], b: &[u16], collation: Collation) -> Ordering {
     let (a, b) = (trimmed(a), trimmed(b));
-    if collation == Collation::Bin2 {
+    if collation.is_binary() {
         return a.cmp(b);
     }
     let words = collation.is_word_sort();
@@ -245,7 +254,7 @@ fn marks(s: &[u16]) -> impl Iterator<Item = (u32, u8)> + '_ {
 /// Bytes whose memcmp order is [`compare_collated`]'s order; no key is a prefix of another.
 pub(super) fn sort_key(s: &[u16], collation: Collation, out: &mut Vec<u8>) {
     let s = trimmed(s);
-    if collation == Collation::Bin2 {
+    if collation.is_binary() {
         for u in s {
             // 0 ends the key
             if *u <= 1 {
@@ -329,6 +338,7 @@ mod tests {
             ("Latin1_General_CI_AS", Collation::CiAs),
             ("Latin1_General_100_CS_AS_SC_UTF8", Collation::CsAs),
             ("Latin1_General_BIN2", Collation::Bin2),
+            ("Latin1_General_100_BIN2_UTF8", Collation::Bin2Utf8),
             ("Latin1_General_BIN", Collation::Bin2),
         ] {
             assert_eq!(Collation::by_name(name), want, "{name}");

@@ -33,6 +33,7 @@ pub use calendar::{
 };
 pub use collation::{Collation, compare_collated, fold};
 pub use compare::{collated_key_bytes, compare, compare_guid, compare_vals, key_bytes};
+pub(crate) use convert::cast_utf8;
 pub use convert::{assign, cast, guid_to_wire, to_bool, try_cast};
 pub use decimal::{decimal_result, literal_money, literal_number};
 pub use error::SqlError;

@@ -7,6 +7,7 @@ mod number;
 #[cfg(test)]
 mod tests;
 mod text;
+mod utf8;
 
 pub use guid::guid_to_wire;
 pub(super) use moment::{datetime_ticks, local_moment};
@@ -18,6 +19,7 @@ use guid::to_guid;
 use moment::to_moment;
 use number::{to_bit, to_decimal, to_float, to_int, to_money};
 use text::to_str;
+pub(crate) use utf8::cast_utf8;
 
 /// A truth value for IIF and the like; not a T-SQL conversion.
 pub fn to_bool(v: &Val) -> Option<bool> {

@@ -3,6 +3,8 @@
 //! The hash functions are the ones of RFC 1321 and FIPS 180-4; the tests use their published vectors.
 //! CHECKSUM here is stable and case-insensitive for texts, but its numbers are not SQL Server's.
 
+use std::sync::LazyLock;
+
 use super::super::compare::key_bytes;
 use super::super::{SqlError, Ty, Typed, Val};
 use super::Args;
@@ -144,8 +146,9 @@ fn roots(count: usize, cube: bool) -> Vec<u32> {
 }
 
 fn sha256(input: &[u8]) -> Vec<u8> {
-    let mut state = roots(8, false);
-    let constants = roots(64, true);
+    static STATE: LazyLock<Vec<u32>> = LazyLock::new(|| roots(8, false));
+    static CONSTANTS: LazyLock<Vec<u32>> = LazyLock::new(|| roots(64, true));
+    let (mut state, constants) = (STATE.clone(), &*CONSTANTS);
     for block in padded(input, true).chunks(64) {
         let mut w: Vec<u32> =
             block.chunks(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]])).collect();
