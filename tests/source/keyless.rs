@@ -21,6 +21,7 @@ fn shown(row: &Row) -> String {
         Value::Text(text) => text.clone(),
         Value::Null => "-".to_owned(),
         Value::Unavailable
+        | Value::TooLarge(_)
         | Value::Bool(_)
         | Value::I16(_)
         | Value::I64(_)
