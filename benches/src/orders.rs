@@ -73,7 +73,7 @@ pub(crate) fn values(id: u64, random: &mut Random) -> String {
     )
 }
 
-/// The table in PostgreSQL, by the types that our sink gives it.
+/// The table in PostgreSQL, as records without SQL Server's names of types describe it.
 pub(crate) const IN_POSTGRES: &str = "CREATE TABLE public.orders (
   order_id bigint NOT NULL PRIMARY KEY,
   customer_id integer NOT NULL,
@@ -84,7 +84,7 @@ pub(crate) const IN_POSTGRES: &str = "CREATE TABLE public.orders (
   customer character varying(100) NOT NULL,
   comment character varying(200) NULL,
   placed_at timestamp(3) without time zone NOT NULL,
-  reference uuid NOT NULL)";
+  reference text NOT NULL)";
 
 /// The same table in the pipeline's words.
 pub(crate) fn table() -> Table {

@@ -10,6 +10,10 @@ use clap::Parser as _;
 
 mod cli;
 
+// The driver of SQL Server asks for memory several times for each row.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = match cli::Args::try_parse() {
         Ok(args) => args,

@@ -91,7 +91,7 @@ async fn one(
         names::ROWS_WRITTEN.add(1, &[("method", method)]);
         return Ok(());
     }
-    let unknown = compared.iter().any(|compared| *compared == Compared::Unknown);
+    let unknown = compared.contains(&Compared::Unknown);
     Err(SinkError::Row {
         table: format!("{}.{}", shape.target.0, shape.target.1),
         why: if unknown {

@@ -125,11 +125,14 @@ impl Open {
     }
 }
 
+/// Partition and offset.
+type Stands = (i32, i64);
+
 /// The open letters that matter to a batch: where the oldest of each key stands.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     /// By topic and key.
-    letters: HashMap<Arc<str>, HashMap<Vec<u8>, (i32, i64)>>,
+    letters: HashMap<Arc<str>, HashMap<Vec<u8>, Stands>>,
 }
 
 /// What becomes of changes beside open letters.

@@ -108,7 +108,7 @@ pub async fn send(
     active: &Active,
     progress: &TableProgress,
     still: still::Still,
-    pieces: &mpsc::Sender<Result<Piece, SourceError>>,
+    pieces: &Pieces,
 ) -> Result<(), SourceError> {
     let still::Still { mut client, at } = still;
     let source = &active.instance.source;
@@ -124,7 +124,7 @@ pub async fn send(
         let place = encoder.place(first, false);
         encoder.put(&before, place).await?;
         first = false;
-        if encoder.len() >= PIECE {
+        if encoder.size() >= PIECE {
             let whole = std::mem::replace(
                 &mut encoder,
                 ChunkEncoder::new(shared, active, at, false, buffers.take()),
@@ -150,7 +150,7 @@ async fn hand(
     progress: &TableProgress,
     encoder: ChunkEncoder<'_>,
     is_last: bool,
-    pieces: &mpsc::Sender<Result<Piece, SourceError>>,
+    pieces: &Pieces,
 ) -> bool {
     let (bytes, ends, refused) = encoder.into_values();
     let count = u64::try_from(ends.len()).unwrap_or(u64::MAX);
@@ -161,8 +161,10 @@ async fn hand(
 }
 
 /// Where the rows go.
+pub type Pieces = mpsc::Sender<Result<Piece, SourceError>>;
+
+/// A way from the reader to the pump.
 #[must_use]
-pub fn channel()
--> (mpsc::Sender<Result<Piece, SourceError>>, mpsc::Receiver<Result<Piece, SourceError>>) {
+pub fn channel() -> (Pieces, mpsc::Receiver<Result<Piece, SourceError>>) {
     mpsc::channel(PIECES)
 }

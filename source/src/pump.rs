@@ -120,7 +120,7 @@ pub struct Pump {
 
 #[derive(Debug)]
 struct Waiting {
-    chunk: Chunk,
+    chunk: Box<Chunk>,
     passes_at: Option<Lsn>,
 }
 

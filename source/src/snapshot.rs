@@ -74,7 +74,7 @@ pub enum Message {
     /// A table was divided: the last keys of all parts but the last.
     Divided(u64, Vec<Json>),
     /// A chunk was read.
-    Chunk(Chunk),
+    Chunk(Box<Chunk>),
     /// A table without key is open.
     Heap(Heap),
     /// A copy cannot go on.
@@ -423,7 +423,7 @@ impl TableReader {
                 lsn: read.lsn,
                 permit,
             };
-            if self.messages.send(Message::Chunk(chunk)).await.is_err() || is_last {
+            if self.messages.send(Message::Chunk(Box::new(chunk))).await.is_err() || is_last {
                 return Ok(());
             }
         }
@@ -615,7 +615,7 @@ impl<'a> ChunkEncoder<'a> {
 
     /// Bytes of the rows.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 

@@ -76,13 +76,11 @@ async fn full(what: &str, log_too: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes root and a quarter of a gigabyte of memory: make conformance"]
 async fn a_really_full_disk_is_waited_for_and_each_change_is_applied_once() {
     full("disk", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes root and a quarter of a gigabyte of memory: make conformance"]
 async fn a_disk_without_room_for_postgresqls_own_log_loses_nothing() {
     full("disklog", true).await;
 }

@@ -197,19 +197,31 @@ async fn a_row_without_its_parent_is_one_dead_letter() {
     }
 }
 
+/// Rows of a transaction that is never in memory as a whole.
+const LARGE: i32 = 20_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_that_breaks_a_deferred_constraint_waits_for_a_person() {
     let postgres = shared::postgres().await;
     let mut rig = rig("broken").await;
-    rig.set("sink.batch_bytes", 2_000);
+    rig.set("sink.batch_bytes", 200_000);
     let (child, parent) = feeds(&rig).await;
     target(&rig, postgres, "DEFERRABLE INITIALLY DEFERRED").await;
     let before = send(&rig, &parent, &[create(row(&[1, 1]))]).await;
     transaction(&rig, 1, vec![before]).await;
-    let rows: Vec<Made> =
-        (0..100).map(|id| create(row(&[id, if id == 7 { 999 } else { 1 }]))).collect();
-    let children = send(&rig, &child, &rows).await;
+    // More than the sink reads ahead, so that it never has all of it at once.
+    let last = i64::from(LARGE) - 1;
+    let count = u64::try_from(LARGE).unwrap();
+    let children = Range { topic: child.topic.clone(), partition: 0, first: 0, last, count };
     transaction(&rig, 2, vec![children]).await;
+    let rows = (0..LARGE).map(|id| create(row(&[id, if id == 7 { 999 } else { 1 }])));
+    let records: Vec<_> = rows.map(|made| child.encode(&made).unwrap()).collect();
+    let sends = records.iter().map(|(key, value)| {
+        let (topic, key) = (child.topic.as_str(), key.as_deref());
+        let value = Some(value.as_slice());
+        rig.producer.send(Record { topic, partition: Some(0), key, value, ..Record::default() })
+    });
+    futures_util::future::try_join_all(sends).await.unwrap();
     let after = send(&rig, &parent, &[create(row(&[2, 2]))]).await;
     transaction(&rig, 3, vec![after]).await;
     let mut sink = rig.sink();
@@ -228,7 +240,7 @@ async fn a_large_transaction_that_breaks_a_deferred_constraint_waits_for_a_perso
     rig.until(postgres, "SELECT count(*) FROM zz_parent", 1_i64).await;
     let client = postgres.client(&rig.database).await.unwrap();
     client.batch_execute("INSERT INTO zz_parent VALUES (999, 999)").await.unwrap();
-    rig.until(postgres, "SELECT count(*) FROM aa_child", 100_i64).await;
+    rig.until(postgres, "SELECT count(*) FROM aa_child", i64::from(LARGE)).await;
     rig.until(postgres, "SELECT count(*) FROM zz_parent", 3_i64).await;
     rig.until(postgres, "SELECT count(*) FROM _causeway.dead_letter", 0_i64).await;
     sink.ready(LIMIT).await.unwrap();

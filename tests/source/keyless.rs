@@ -1,6 +1,6 @@
 //! Tables without key: records without key, a copy at one place of the log, changes behind it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use causeway_avro::{Decoder, frame};
 use causeway_change::{Operation, Row, Value};
@@ -20,7 +20,20 @@ fn shown(row: &Row) -> String {
         Value::I32(n) => n.to_string(),
         Value::Text(text) => text.clone(),
         Value::Null => "-".to_owned(),
-        other => panic!("a value of {}", other.kind()),
+        Value::Unavailable
+        | Value::TooLarge(_)
+        | Value::Bool(_)
+        | Value::I16(_)
+        | Value::I64(_)
+        | Value::F32(_)
+        | Value::F64(_)
+        | Value::Decimal(_)
+        | Value::Bytes(_)
+        | Value::Guid(_)
+        | Value::Date(_)
+        | Value::Time(_)
+        | Value::DateTime(_)
+        | Value::DateTimeOffset { .. } => panic!("a value of {}", value.kind()),
     };
     row.iter().map(value).collect::<Vec<_>>().join(" ")
 }
@@ -35,11 +48,14 @@ async fn replayed(rig: &Rig, table: &str) -> (Bag, String) {
         assert!(message.key.is_none());
         let value = message.value.unwrap();
         let (id, body) = frame::split(&value).unwrap();
-        if !decoders.contains_key(&id) {
-            let schema = registry.schema(id).await.unwrap();
-            decoders.insert(id, Decoder::new(&schema).unwrap());
-        }
-        let decoded = decoders[&id].decode(body).unwrap();
+        let decoder = match decoders.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let schema = registry.schema(id).await.unwrap();
+                new.insert(Decoder::new(&schema).unwrap())
+            }
+        };
+        let decoded = decoder.decode(body).unwrap();
         operations.push_str(decoded.operation.letter());
         if matches!(decoded.operation, Operation::Update | Operation::Delete) {
             let before = shown(&decoded.before.unwrap());

@@ -102,7 +102,7 @@ value.converter=org.apache.kafka.connect.json.JsonConverter
         if let Json::Object(config) = config {
             all.extend(config);
         }
-        let body = json!({"name": name, "config": all});
+        let body = json!({"name": name, "config": all.clone()});
         let answer = reqwest::Client::new()
             .post(format!("{}/connectors", self.url))
             .header("Content-Type", "application/json")
@@ -115,8 +115,14 @@ value.converter=org.apache.kafka.connect.json.JsonConverter
             bail!("Connect refuses connector {name} ({status}): {text}\n{}", self.tail(20));
         }
         let this = &*self;
+        let count =
+            all.get("tasks.max").and_then(Json::as_str).and_then(|tasks| tasks.parse().ok());
+        // The connector itself has a state, too.
+        let wanted = 1 + count.unwrap_or(1);
         wait::until(&format!("connector {name} to run"), Duration::from_secs(60), || async {
-            Ok((this.states(name).await? == ["RUNNING", "RUNNING"]).then_some(()))
+            let states = this.states(name).await?;
+            let run = states.len() == wanted && states.iter().all(|state| state == "RUNNING");
+            Ok(run.then_some(()))
         })
         .await
         .with_context(|| self.tail(30))

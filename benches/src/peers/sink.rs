@@ -58,6 +58,13 @@ impl Work {
             "consumer.override.fetch.min.bytes": "1000000",
             "consumer.override.fetch.max.bytes": "50000000",
             "consumer.override.max.partition.fetch.bytes": "10000000",
+            // It has no use for tombstones, and writes two lines to its log for each.
+            "transforms": "dropped",
+            "transforms.dropped.type": "org.apache.kafka.connect.transforms.Filter",
+            "transforms.dropped.predicate": "tombstone",
+            "predicates": "tombstone",
+            "predicates.tombstone.type":
+                "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone",
         })
     }
 }

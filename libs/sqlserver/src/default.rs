@@ -340,10 +340,9 @@ mod tests {
             ("('03:04.5')", ColumnType::Time { scale: 3 }, None),
         ];
         for (definition, ty, expected) in cases {
-            let expected = expected.map(|ticks| match ty {
-                ColumnType::Time { .. } => Value::Time(ticks),
-                _ => Value::DateTime(ticks),
-            });
+            let is_time = matches!(ty, ColumnType::Time { .. });
+            let expected = expected
+                .map(|ticks| if is_time { Value::Time(ticks) } else { Value::DateTime(ticks) });
             assert!(parse(definition, &ty) == expected, "{definition} as {ty}");
         }
         let moments = [

@@ -158,7 +158,9 @@ fn check(name: &str, rowset: &Rowset) {
                 Ty::Decimal(..) => matches!(value, Val::Dec(_)),
                 Ty::DateTime => matches!(value, Val::DateTime(..)),
                 Ty::DateTime2(_) => matches!(value, Val::DateTime2(..)),
-                Ty::Char(_) | Ty::VarChar(_) | Ty::NVarChar(_) => matches!(value, Val::Str(_)),
+                Ty::Char(_) | Ty::VarChar(_) | Ty::NChar(_) | Ty::NVarChar(_) => {
+                    matches!(value, Val::Str(_))
+                }
                 Ty::Binary(_) | Ty::VarBinary(_) => matches!(value, Val::Bytes(_)),
                 Ty::UniqueIdentifier => matches!(value, Val::Guid(_)),
                 Ty::Variant => matches!(value, Val::Variant(_)),
