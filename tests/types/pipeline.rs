@@ -110,7 +110,8 @@ async fn every_type_arrives_exactly_by_snapshot_and_by_stream() -> Result<()> {
         found.push((*case, avro, postgres));
     }
     ensure!(source.terminate(Duration::from_secs(20)).await? == 0, "the source did not end with 0");
-    ensure!(sink.terminate(Duration::from_secs(20)).await? == 0, "the sink did not end with 0");
+    let ended = sink.terminate(Duration::from_secs(20)).await?;
+    ensure!(ended == 0, "the sink ended with {ended}:\n{}", sink.tail(20));
     ensure!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
     document::write(&found)
 }

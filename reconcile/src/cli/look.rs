@@ -94,7 +94,7 @@ fn hashed(config: &Config, shape: &Shape, cut: bool) -> anyhow::Result<()> {
         }
         Some(Way::Server(why)) => println!("  hashing:  server: {why}"),
         None => {
-            println!("  hashing:  by whoever is faster on the first {} rows", hashing::PROBE_ROWS)
+            println!("  hashing:  by whoever is faster on the first {} rows", hashing::PROBE_ROWS);
         }
     }
     let range = causeway_sqlserver::KeyRange::default();
