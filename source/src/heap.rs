@@ -1,9 +1,9 @@
 //! Copies tables without key.
 //!
 //! Without a key nobody can say which rows of a copy the stream has overtaken. So such a table is read at one
-//! place of the log, all of it, and its changes begin behind that place: meanwhile the table stands still while
-//! the others go on ([`crate::pump`] lets it catch up). Its rows are in one Kafka transaction: a copy that is cut
-//! off leaves nothing, for who reads it could not tell rows that come twice from rows that are equal.
+//! place of the log, all of it, and its changes begin behind that place ([`crate::pump`] lets it catch up). Its rows
+//! are in one Kafka transaction: a copy that is cut off leaves nothing, for who reads it could not tell rows that come
+//! twice from rows that are equal. While they are sent, nothing else is published.
 
 use std::{
     collections::BTreeMap,

@@ -20,7 +20,7 @@ use causeway_source::{
 use clap::{Args, Parser, Subcommand};
 use tokio::task::JoinSet;
 
-// The driver asks for memory several times for each row: this one costs a tenth of the time less.
+// The driver asks for memory several times for each row: this one takes less of the processor's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -232,7 +232,9 @@ impl Pump {
                 return Ok(End::Stopped);
             }
             while let Ok(message) = self.messages.try_recv() {
-                self.take(message).await?;
+                if let Some(end) = self.take(message).await? {
+                    return Ok(end);
+                }
             }
             self.take_signals().await?;
             let started = Instant::now();
@@ -268,7 +270,11 @@ impl Pump {
                 () = stop.cancelled() => {}
                 message = self.messages.recv() => {
                     match message {
-                        Some(message) => self.take(message).await?,
+                        Some(message) => {
+                            if let Some(end) = self.take(message).await? {
+                                return Ok(end);
+                            }
+                        }
                         // Readers live as long as we hold the sender of jobs.
                         None => return Err(SourceError::Task("all snapshot readers ended".to_owned())),
                     }

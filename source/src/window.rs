@@ -192,6 +192,16 @@ impl TableWindows {
     }
 }
 
+/// The row after a change when it lacks a large value, for [`Windows::note`]. Not when a value of it is too large to
+/// be sent: that event goes to the dead letters, and no chunk's row can stand for it.
+#[must_use]
+pub fn part_of(after: Option<&Row>) -> Option<&Row> {
+    after.filter(|row| {
+        row.iter().any(Value::is_unavailable)
+            && !row.iter().any(|value| matches!(value, Value::TooLarge(_)))
+    })
+}
+
 /// Bytes that a row takes among the parts, roughly.
 fn size(row: &Row) -> usize {
     64 + row.iter().map(Value::size).sum::<usize>()
@@ -257,6 +267,18 @@ mod tests {
         windows.close(second);
         assert!(windows.is_closed(0));
         assert_eq!(windows.overtaken(second, 3), Overtaken::Not);
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_sent_is_no_part_of_a_row() {
+        let lacking = vec![Value::I32(1), Value::Unavailable, Value::Null];
+        assert_eq!(part_of(Some(&lacking)), Some(&lacking));
+        assert_eq!(
+            part_of(Some(&vec![Value::I32(1), Value::Unavailable, Value::TooLarge(9)])),
+            None
+        );
+        assert_eq!(part_of(Some(&vec![Value::I32(1)])), None);
+        assert_eq!(part_of(None), None);
     }
 
     /// A small number and two large values; `?` is one that was left out.

@@ -154,6 +154,12 @@ async fn a_copy_that_is_killed_leaves_nothing_and_begins_again() {
     }
     // Every 32 kB of an answer take a while.
     exec(&mut client, "EXEC standin.control N'reply_delay_ms=150'").await.unwrap();
+    // Told to stop in the midst of it, the source ends as it should.
+    let mut source = rig.start();
+    source.logged("snapshot begins", LIMIT).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    let ended = source.terminate(LIMIT).await.unwrap();
+    assert_eq!(ended, 0, "{}", source.tail(20));
     let mut source = rig.start();
     source.logged("snapshot begins", LIMIT).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(400)).await;

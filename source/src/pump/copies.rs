@@ -9,7 +9,7 @@ use std::{
 use causeway_change::TableId;
 use serde_json::{Value as Json, json};
 
-use super::{Pump, Waiting};
+use super::{End, Pump, Waiting};
 use crate::{
     SourceError,
     index::Of,
@@ -165,20 +165,15 @@ impl Pump {
         }
     }
 
-    /// Takes what a reader says.
-    pub(super) async fn take(&mut self, message: Message) -> Result<(), SourceError> {
+    /// Takes what a reader says. Gives the end when there is no going on.
+    pub(super) async fn take(&mut self, message: Message) -> Result<Option<End>, SourceError> {
         match message {
-            Message::Chunk(chunk) => {
-                self.waiting.push_back(Waiting { chunk, passes_at: None });
-                Ok(())
-            }
-            Message::Divided(number, bounds) => {
-                self.divided(number, bounds);
-                Ok(())
-            }
-            Message::Heap(heap) => self.take_heap(heap).await,
-            Message::Failed(number, error) => self.failed(number, error).await,
+            Message::Chunk(chunk) => self.waiting.push_back(Waiting { chunk, passes_at: None }),
+            Message::Divided(number, bounds) => self.divided(number, bounds),
+            Message::Heap(heap) => return self.take_heap(heap).await,
+            Message::Failed(number, error) => self.failed(number, error).await?,
         }
+        Ok(None)
     }
 
     fn divided(&mut self, number: u64, bounds: Vec<Json>) {

@@ -9,7 +9,7 @@ use causeway_change::Position;
 use causeway_sqlserver::log::Tick;
 use tokio_util::sync::CancellationToken;
 
-use super::{Pump, Round};
+use super::{End, Pump, Round};
 use crate::{
     SourceError,
     heap::{Heap, Piece},
@@ -25,10 +25,11 @@ pub const BEHIND: &str = "it has no key and stood still while it was copied; it 
 const LIMIT: Duration = Duration::from_secs(50);
 
 impl Pump {
-    /// Publishes a table without key, all of it.
-    pub(super) async fn take_heap(&mut self, mut heap: Heap) -> Result<(), SourceError> {
+    /// Publishes a table without key, all of it. The others wait meanwhile: what is committed of them is one
+    /// transaction with it or none. Gives the end when we are told to stop before the last row.
+    pub(super) async fn take_heap(&mut self, mut heap: Heap) -> Result<Option<End>, SourceError> {
         if !self.copies.contains_key(&heap.copy) {
-            return Ok(());
+            return Ok(None);
         }
         // What is open belongs to the stream.
         self.commit(false).await?;
@@ -36,10 +37,10 @@ impl Pump {
         let mut rows = 0;
         loop {
             let Some(piece) = heap.pieces.recv().await else {
-                return Err(SourceError::Task(format!(
-                    "the reader of {} ended before its last row",
-                    heap.active.id()
-                )));
+                // Readers end at once when they are told to; one that failed has said so. Nothing of the table may
+                // stay, and what would count its rows ends with us.
+                self.publisher.abort().await;
+                return Ok(Some(End::Stopped));
             };
             let piece = piece?;
             self.publish_piece(&heap, &piece).await?;
@@ -59,7 +60,7 @@ impl Pump {
                 });
             }
         }
-        let Some(mut copy) = self.copies.remove(&heap.copy) else { return Ok(()) };
+        let Some(mut copy) = self.copies.remove(&heap.copy) else { return Ok(None) };
         copy.rows = rows;
         if let Some(entry) = self.tables.get_mut(copy.table) {
             entry.is_apart = false;
@@ -71,7 +72,8 @@ impl Pump {
             entry.changed = true;
         }
         self.finished(&heap.active, copy).await?;
-        self.commit(true).await
+        self.commit(true).await?;
+        Ok(None)
     }
 
     async fn publish_piece(&mut self, heap: &Heap, piece: &Piece) -> Result<(), SourceError> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use causeway_avro::{Envelope, Snapshot, SourceBlock, TransactionBlock};
-use causeway_change::{Lsn, Operation, Position, Value};
+use causeway_change::{Lsn, Operation, Position};
 use causeway_kafka::topic::header;
 use causeway_observability::{context, names::source as names};
 use causeway_sqlserver::{
@@ -27,6 +27,7 @@ use crate::{
     reader::Reader,
     shared::{Shared, VERSION, now_ns},
     tables::{Active, key_hash},
+    window::part_of,
 };
 
 /// Transactions that one round takes: their times are held in memory, and tables are probed once.
@@ -321,8 +322,7 @@ impl Pump {
         let mut windows = self.shared.windows();
         for event in events {
             if !windows.is_closed(event.table) {
-                let after = event.after.as_ref();
-                let part = after.filter(|row| row.iter().any(Value::is_unavailable));
+                let part = part_of(event.after.as_ref());
                 windows.note(event.table, key_hash(&event.key), part);
             }
         }
