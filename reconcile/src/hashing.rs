@@ -121,7 +121,7 @@ pub async fn both(
     let (source, target) = tokio::join!(of_source, of_target);
     let source = source.map_err(|error| shape.source_failed(error))?;
     let target = target.map_err(|error| shape.target_failed(error))?;
-    if (source.rows, source.sums) != (target.rows, target.sums) {
+    if source != target {
         return Ok(None);
     }
     let sum = packed(source.sums);

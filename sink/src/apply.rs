@@ -18,7 +18,7 @@ use crate::{
     SinkError,
     change::{Action, Change, Refusal, Shape},
     dead_letter,
-    isolate::{Outcome, Refused, write_slice},
+    isolate::{Outcome, Refused, Writer},
     letters::{self, Open},
     member,
     policy::OnError,
@@ -173,9 +173,14 @@ impl Applier {
             outcome.held = self.open.hold(client, &self.pipeline, &batch.changes).await?;
             batch.refusals.iter().for_each(|refusal| outcome.refuse(refusal.clone()));
             for slice in slices(&batch.changes) {
-                let (shape, changes) = (&*slice.shape, slice.changes);
-                let (tables, out) = (&mut self.tables, &mut outcome);
-                write_slice(client, statements, tables, shape, changes, out, refused).await?;
+                let mut writer = Writer {
+                    client,
+                    statements,
+                    tables: &mut self.tables,
+                    shape: &slice.shape,
+                    outcome: &mut outcome,
+                };
+                writer.write(slice.changes, refused).await?;
             }
             for refusal in &outcome.refusals {
                 if refusal.on_error == OnError::Stop {

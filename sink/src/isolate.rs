@@ -58,146 +58,118 @@ impl Outcome {
     }
 }
 
-/// Writes a slice; records that wait for older letters of their keys are set aside.
-///
-/// # Errors
-/// What PostgreSQL answers.
-pub async fn write_slice(
-    client: &Session,
-    statements: &mut Statements,
-    tables: &mut Tables,
-    shape: &Shape,
-    changes: &[Change],
-    outcome: &mut Outcome,
-    refused: Refused,
-) -> Result<(), SinkError> {
-    match refused {
-        Refused::Fails => {
-            return write_sorted(client, statements, tables, shape, changes, outcome).await;
-        }
-        Refused::CostsItsPart if changes.len() <= PART => {
-            return write_sorted(client, statements, tables, shape, changes, outcome).await;
-        }
-        Refused::CostsItsPart => {
-            for part in changes.chunks(PART) {
-                match write_undoable(client, statements, tables, shape, part, outcome).await {
-                    Ok(None) => continue,
-                    Ok(Some(error)) => {
+/// Writes slices of a batch, inside its transaction.
+pub struct Writer<'a> {
+    /// The connection.
+    pub client: &'a Session,
+    /// Its statements and temporary tables.
+    pub statements: &'a mut Statements,
+    /// Which tables are known to fit.
+    pub tables: &'a mut Tables,
+    /// Of the slice.
+    pub shape: &'a Shape,
+    /// Of the batch.
+    pub outcome: &'a mut Outcome,
+}
+
+impl Writer<'_> {
+    /// Writes a slice; records that wait for older letters of their keys are set aside.
+    ///
+    /// # Errors
+    /// What PostgreSQL answers.
+    pub async fn write(&mut self, changes: &[Change], refused: Refused) -> Result<(), SinkError> {
+        match refused {
+            Refused::Fails => self.sorted(changes).await,
+            Refused::CostsItsPart if changes.len() <= PART => self.sorted(changes).await,
+            Refused::CostsItsPart => {
+                for part in changes.chunks(PART) {
+                    if let Some(error) = self.undoable(part).await? {
                         let error = chain_line(&error);
                         tracing::debug!(%error, rows = part.len(), "looking for the record");
+                        self.pieces(part).await?;
                     }
-                    Err(error) => return Err(error),
                 }
-                isolate(client, statements, tables, shape, part, outcome).await?;
+                Ok(())
             }
+            Refused::IsAlone => self.pieces(changes).await,
         }
-        Refused::IsAlone => isolate(client, statements, tables, shape, changes, outcome).await?,
     }
-    Ok(())
-}
 
-/// Halving all of it would write most rows several times: pieces bound what a bad record costs.
-async fn isolate(
-    client: &Session,
-    statements: &mut Statements,
-    tables: &mut Tables,
-    shape: &Shape,
-    changes: &[Change],
-    outcome: &mut Outcome,
-) -> Result<(), SinkError> {
-    for piece in changes.chunks(PIECE) {
-        write_isolated(client, statements, tables, shape, piece, outcome).await?;
+    /// Halving all of it would write most rows several times: pieces bound what a bad record costs.
+    async fn pieces(&mut self, changes: &[Change]) -> Result<(), SinkError> {
+        for piece in changes.chunks(PIECE) {
+            self.halved(piece).await?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Writes what does not wait for older letters.
-async fn write_sorted(
-    client: &Session,
-    statements: &mut Statements,
-    tables: &mut Tables,
-    shape: &Shape,
-    changes: &[Change],
-    outcome: &mut Outcome,
-) -> Result<(), SinkError> {
-    if !outcome.held.meets(changes) {
-        return write(client, statements, tables, shape, changes).await;
+    /// Writes what does not wait for older letters.
+    async fn sorted(&mut self, changes: &[Change]) -> Result<(), SinkError> {
+        let Self { client, statements, tables, shape, outcome } = self;
+        if !outcome.held.meets(changes) {
+            return write(client, statements, tables, shape, changes).await;
+        }
+        let sorted = outcome.held.sort(changes);
+        write(client, statements, tables, shape, &sorted.apply).await?;
+        outcome.supersede.extend(sorted.supersede);
+        sorted.parked.into_iter().for_each(|refusal| outcome.refuse(refusal));
+        Ok(())
     }
-    let sorted = outcome.held.sort(changes);
-    write(client, statements, tables, shape, &sorted.apply).await?;
-    outcome.supersede.extend(sorted.supersede);
-    sorted.parked.into_iter().for_each(|refusal| outcome.refuse(refusal));
-    Ok(())
-}
 
-/// Writes under a savepoint. When PostgreSQL refuses a record, nothing is written, and its answer is given.
-async fn write_undoable(
-    client: &Session,
-    statements: &mut Statements,
-    tables: &mut Tables,
-    shape: &Shape,
-    changes: &[Change],
-    outcome: &mut Outcome,
-) -> Result<Option<SinkError>, SinkError> {
-    let failed = |e| PostgresError::statement("isolate a record", e);
-    tables.savepoint();
-    statements.savepoint();
-    // Sent now, and answered while what follows is on its way.
-    let mut saved = pin!(client.batch_execute("SAVEPOINT causeway_slice"));
-    let answered = match futures_util::poll!(saved.as_mut()) {
-        Poll::Ready(answer) => {
-            answer.map_err(failed)?;
-            true
+    /// Writes under a savepoint. When PostgreSQL refuses a record, nothing is written, and its answer is given.
+    async fn undoable(&mut self, changes: &[Change]) -> Result<Option<SinkError>, SinkError> {
+        let failed = |e| PostgresError::statement("isolate a record", e);
+        let client = self.client;
+        self.tables.savepoint();
+        self.statements.savepoint();
+        // Sent now, and answered while what follows is on its way.
+        let mut saved = pin!(client.batch_execute("SAVEPOINT causeway_slice"));
+        let answered = match futures_util::poll!(saved.as_mut()) {
+            Poll::Ready(answer) => {
+                answer.map_err(failed)?;
+                true
+            }
+            Poll::Pending => false,
+        };
+        let written = self.sorted(changes).await;
+        if !answered {
+            saved.await.map_err(failed)?;
         }
-        Poll::Pending => false,
-    };
-    let written = write_sorted(client, statements, tables, shape, changes, outcome).await;
-    if !answered {
-        saved.await.map_err(failed)?;
-    }
-    let error = match written {
-        Ok(()) => {
-            client.batch_execute("RELEASE causeway_slice").await.map_err(failed)?;
-            return Ok(None);
+        let error = match written {
+            Ok(()) => {
+                client.batch_execute("RELEASE causeway_slice").await.map_err(failed)?;
+                return Ok(None);
+            }
+            Err(error) => error,
+        };
+        if error.class() != Some(Class::Record) {
+            return Err(error);
         }
-        Err(error) => error,
-    };
-    if error.class() != Some(Class::Record) {
-        return Err(error);
+        let undo = "ROLLBACK TO causeway_slice; RELEASE causeway_slice";
+        client.batch_execute(undo).await.map_err(failed)?;
+        // A table that the slice made is gone with it.
+        self.tables.undone();
+        self.statements.undone();
+        Ok(Some(error))
     }
-    let undo = "ROLLBACK TO causeway_slice; RELEASE causeway_slice";
-    client.batch_execute(undo).await.map_err(failed)?;
-    // A table that the slice made is gone with it.
-    tables.undone();
-    statements.undone();
-    Ok(Some(error))
-}
 
-/// Writes a slice under a savepoint; what cannot be written comes back as refusals.
-fn write_isolated<'a>(
-    client: &'a Session,
-    statements: &'a mut Statements,
-    tables: &'a mut Tables,
-    shape: &'a Shape,
-    changes: &'a [Change],
-    outcome: &'a mut Outcome,
-) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'a>> {
-    Box::pin(async move {
-        let written = write_undoable(client, statements, tables, shape, changes, outcome).await?;
-        let Some(error) = written else { return Ok(()) };
-        if let [change] = changes {
-            outcome.refuse(refusal(change, &error));
-            return Ok(());
-        }
-        if matches!(error, SinkError::Aside { .. }) {
-            // None of them can be applied: no need to look for the one that cannot.
-            changes.iter().for_each(|change| outcome.refuse(refusal(change, &error)));
-            return Ok(());
-        }
-        let (first, second) = changes.split_at(changes.len() / 2);
-        write_isolated(client, statements, tables, shape, first, outcome).await?;
-        write_isolated(client, statements, tables, shape, second, outcome).await
-    })
+    /// Writes changes under a savepoint, in halves where that fails; what cannot be written is refused.
+    fn halved<'b>(
+        &'b mut self,
+        changes: &'b [Change],
+    ) -> Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'b>> {
+        Box::pin(async move {
+            let Some(error) = self.undoable(changes).await? else { return Ok(()) };
+            // Where none of them can be applied there is no need to look for the one that cannot.
+            if changes.len() == 1 || matches!(error, SinkError::Aside { .. }) {
+                changes.iter().for_each(|change| self.outcome.refuse(refusal(change, &error)));
+                return Ok(());
+            }
+            let (first, second) = changes.split_at(changes.len() / 2);
+            self.halved(first).await?;
+            self.halved(second).await
+        })
+    }
 }
 
 pub(crate) fn refusal(change: &Change, error: &SinkError) -> Refusal {

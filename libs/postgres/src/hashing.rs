@@ -1,17 +1,8 @@
 //! Rows hashed by PostgreSQL: the same bytes, hashes and sums as SQL Server makes of the same rows.
 
-use causeway_change::{Column, ColumnType, Length, Value};
+use causeway_change::{Column, ColumnType, Length, RowHash, Value};
 
 use crate::{PostgresError, Session, identifier, rows, types};
-
-/// What a server says of a range of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RowHash {
-    /// Number of rows.
-    pub rows: u64,
-    /// The sums of the four numbers of 32 bits that the rows' hashes begin with.
-    pub sums: [i64; 4],
-}
 
 /// How a column becomes bytes; `None` where SQL Server has no such bytes.
 fn form(column: &Column) -> Result<Option<String>, PostgresError> {

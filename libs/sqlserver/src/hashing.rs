@@ -10,22 +10,13 @@
 //! <https://learn.microsoft.com/sql/t-sql/functions/datediff-big-transact-sql>,
 //! <https://learn.microsoft.com/sql/relational-databases/collations/collation-and-unicode-support#utf8>
 
-use causeway_change::{ColumnType, Length};
+use causeway_change::{ColumnType, Length, RowHash};
 
 use crate::{
     Client, KeyRange, Query, SourceTable, SqlServerError,
     identifier::{quote, table},
     rows::{self, Slice},
 };
-
-/// What a server says of a range of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RowHash {
-    /// Number of rows.
-    pub rows: u64,
-    /// The sums of the four numbers of 32 bits that the rows' hashes begin with.
-    pub sums: [i64; 4],
-}
 
 /// Bytes that an expression of T-SQL can hold outside of a `max` type; more is cut off without a word.
 const BYTES_MAX: usize = 8000;

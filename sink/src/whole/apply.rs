@@ -14,7 +14,7 @@ use crate::{
     apply::{Batch, measure, stop},
     change::Refusal,
     dead_letter,
-    isolate::{Outcome, Refused, write_slice},
+    isolate::{Outcome, Refused, Writer},
     letters::{self, Open},
     member::{self, Me},
     policy::OnError,
@@ -226,7 +226,9 @@ impl Applier {
         let refused = if isolated { Refused::IsAlone } else { Refused::Fails };
         for slice in phases(changes, &order, first) {
             let Some(shape) = slice.first().map(|change| change.shape.clone()) else { continue };
-            write_slice(client, statements, tables, &shape, &slice, &mut outcome, refused).await?;
+            let outcome = &mut outcome;
+            let mut writer = Writer { client, statements, tables, shape: &shape, outcome };
+            writer.write(&slice, refused).await?;
         }
         if deferrable && ready.whole {
             // Here, where it can be undone; the commit would fail all the same.
